@@ -1,0 +1,65 @@
+# make demo    the whole story on the screen; KEEP=1 leaves it running
+# make test    every test but benches and nightly parts
+# make check   what must hold before a commit: style, types, floors, pure tests
+# make bench   measurements;  make nightly  long runs, resumable;  make clean
+# make setup   what the others need, done by each of them;  make lock  new pins
+#
+# PYTHON=... chooses the interpreter for the virtual environment (3.11 to 3.13).
+
+PYTHON ?= python3
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LOCKS := lock/build.txt lock/dev.txt
+PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+export PYTHONDONTWRITEBYTECODE ?= 1
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := test
+.DELETE_ON_ERROR:
+.PHONY: setup system demo test check bench nightly docs clean lock
+
+setup: system $(READY)
+
+system:
+	@PYTHON="$(PYTHON)" .ci/system-packages
+
+# An environment that is there is brought up to date in place; one whose Python is gone is made anew.
+$(READY): $(LOCKS) pyproject.toml | system
+	@.ci/environment "$(PYTHON)" $(VENV)
+	@touch $@
+
+demo: setup
+	@$(BIN)/python -m kioskd demo $(if $(KEEP),--keep)
+
+test: setup
+	@$(PYTEST)
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(PYTEST) -q -m "not pcscd and not slow"
+
+bench: setup
+	@.ci/parts bench $(BIN)/python
+
+nightly: setup
+	@.ci/parts nightly $(BIN)/python
+
+docs: setup
+	@$(BIN)/python -c "from kioskd.outcomes import page; print(page(), end='')" >docs/outcomes.md
+
+# Universal: one lock for every supported Python. No line of it names a host.
+COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL $(UV) pip compile --quiet --no-config --universal \
+	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+lock:
+	@$(COMPILE) lock/build.in -o lock/build.txt
+	@$(COMPILE) pyproject.toml -o lock/runtime.txt
+	@$(COMPILE) pyproject.toml --extra dev -c lock/runtime.txt -o lock/dev.txt
+
+clean:
+	rm -rf $(VENV) .nightly .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

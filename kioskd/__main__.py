@@ -1,0 +1,39 @@
+"""`kioskd ROLE ...`: the only file that names all roles. It imports the chosen one and no other."""
+
+import importlib
+import sys
+
+from kioskd.version import VERSION
+
+ROLES = {
+    "kiosk": ("kioskd.kiosk.daemon", "the daemon of a kiosk: taps replace master keys"),
+    "station": ("kioskd.station.cli", "the issuing station: issues the cards that are inserted"),
+    "access": ("kioskd.access.cli", "the access server and its vault"),
+    "kms": ("kioskd.kms.cli", "the key management server: makes and releases keys"),
+    "sim": ("kioskd.sim.cli", "the virtual card in a virtual reader, for test engineers"),
+    "demo": ("kioskd.demo.cli", "one card's story on real parts, in a folder of its own"),
+    "ca": ("kioskd.ca.cli", "the certificates of a small installation"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Hands the command line to a role; 2 for one that is not there."""
+    args = sys.argv[1:] if argv is None else argv
+    if args and args[0] in ROLES:
+        module = importlib.import_module(ROLES[args[0]][0])
+        code: int = module.main(args[1:])
+        return code
+    if args[:1] == ["--version"]:
+        print(f"kioskd {VERSION}")
+        return 0
+    asked = args[:1] in ([], ["--help"], ["-h"])
+    out = sys.stdout if asked else sys.stderr
+    if not asked:
+        print(f"kioskd: there is no role {args[0]!r}", file=out)
+    print("kioskd ROLE ...\n", *(f"  {name:<9}{words}" for name, (_, words) in ROLES.items()), sep="\n", file=out)
+    print("\nkioskd ROLE --help says more.", file=out)
+    return 0 if asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

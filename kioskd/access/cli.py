@@ -1,0 +1,129 @@
+"""`kioskd access`: the access server, its vault, and what the key management server releases to it."""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from kioskd.access.serve import identity, serve
+from kioskd.config import AccessConfig, file_of, load_access
+from kioskd.edges.local_http import ask_local
+from kioskd.edges.store import SqlStore
+from kioskd.edges.systemd import set_up_log
+from kioskd.errors import BadBundle, BadConfiguration, KioskError
+from kioskd.gp.cplc import CardId
+from kioskd.private_file import read_passphrase
+from kioskd.rekey.bundle import BundlePurpose, in_words
+from kioskd.virtual.custody import read_factory_file
+from kioskd.virtual.vault import SoftVault
+
+FACTORY_SET = "factory"
+
+
+def main(argv: list[str]) -> int:
+    """One command of the access server; 2 with one sentence for anything that cannot be done."""
+    args = _parser().parse_args(argv)
+    try:
+        args.run(load_access(args.config), args)
+    except KioskError as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("kioskd access", description="the access server")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, words: str, run: Any) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=words, description=words)
+        made.add_argument("--config", type=Path, required=True, help="the server's YAML file")
+        made.set_defaults(run=run)
+        return made
+
+    init = command("init", "make the vault and its transport key", _init)
+    init.add_argument("--factory-keys", type=Path, help="private file of the factory set: lines ENC, MAC, DEK and hex")
+    init.add_argument("--transport-key", type=Path, required=True, help="where to write the public transport key")
+    bring = command("import", "take in a bundle that the key management server released", _import)
+    bring.add_argument("bundle", type=Path)
+    run = command("serve", "run the server", _serve)
+    run.add_argument("--check", action="store_true", help="only say whether the configuration and the vault are usable")
+    clear = command("clear", "forgive a terminal its wrong cryptograms with a card (K408)", _clear)
+    clear.add_argument("terminal", help="the name in its certificate")
+    clear.add_argument("card", help="the card's id, such as cplc:4790... from the log")
+    status = command("status", "what the running server says of itself", _status)
+    status.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _open_vault(config: AccessConfig) -> SoftVault:
+    return SoftVault.open(file_of(config.vault.file), read_passphrase(file_of(config.vault.passphrase)))
+
+
+def _init(config: AccessConfig, args: argparse.Namespace) -> None:
+    factory = read_factory_file(args.factory_keys) if args.factory_keys is not None else None
+    vault = SoftVault.create(file_of(config.vault.file), read_passphrase(file_of(config.vault.passphrase)))
+    if factory is not None:
+        vault.add_factory_set(FACTORY_SET, factory)
+    try:
+        args.transport_key.write_bytes(vault.transport_key())
+    except OSError as wrong:
+        raise BadConfiguration(f"{args.transport_key}: cannot be written: {wrong.strerror}") from wrong
+    print(f"vault {config.vault.file} is made; its transport key is in {args.transport_key}, fingerprint")
+    print(f"  {in_words(vault.transport_fingerprint())}")
+    print("Next: have the key management server release an issue bundle to that key, after comparing the fingerprint.")
+
+
+def _import(config: AccessConfig, args: argparse.Namespace) -> None:
+    try:
+        raw = args.bundle.read_bytes()
+    except OSError as wrong:
+        raise BadBundle(f"{args.bundle}: cannot be read: {wrong.strerror}") from wrong
+    kms_key = file_of(config.vault.kms_key).read_bytes()
+    imported = _open_vault(config).import_bundle(raw, kms_key, int(time.time()))
+    if imported.purpose is BundlePurpose.ISSUE:
+        print(f"Cards are issued under epoch {imported.epoch} with generation {imported.generation} from now on.")
+        return
+    print(f"Epoch {imported.epoch} is armed: its cards get generation {imported.generation} at their next tap.")
+    print(f"No card is issued under epoch {imported.epoch} any more.")
+
+
+def _serve(config: AccessConfig, args: argparse.Namespace) -> None:
+    vault = _open_vault(config)
+    if args.check:
+        identity(config)
+        holdings = vault.holdings()
+        print(f"{args.config}: usable; issuing {_list(holdings.issuing)}, armed {_list(holdings.armed)}")
+        return
+    set_up_log("kioskd-access")
+    asyncio.run(serve(config, vault))
+
+
+def _clear(config: AccessConfig, args: argparse.Namespace) -> None:
+    card = CardId.parse(args.card)
+    store = SqlStore(config.store)
+    try:
+        count = asyncio.run(store.clear_charges(args.terminal, card))
+    finally:
+        store.close()
+    print(f"{args.terminal} had {count} wrong cryptograms with {card}; they are forgiven.")
+
+
+def _status(config: AccessConfig, args: argparse.Namespace) -> None:
+    told = asyncio.run(ask_local(Path(config.socket), "GET", "/status"))
+    if args.json:
+        print(json.dumps(told, indent=2))
+        return
+    print(f"access server, {told['software']}, up {told['uptime_s']:.0f} s")
+    print(f"  epochs issuing   {_list(told['issuing'])}")
+    print(f"  epochs armed     {_list(told['armed'])}")
+    print(f"  terminals        {', '.join(told['terminals']) or 'none'}")
+    for name, count in sorted(told["outcomes"].items()):
+        print(f"  {name:<16} {count}")
+
+
+def _list(numbers: Any) -> str:
+    return ", ".join(str(one) for one in numbers) or "none"

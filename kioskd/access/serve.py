@@ -1,0 +1,79 @@
+"""The access server from start to end: links from terminals, and a status socket."""
+
+import asyncio
+import gc
+import logging
+import signal
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+from kioskd.access.office import Office
+from kioskd.access.session import Session
+from kioskd.config import AccessConfig, file_of
+from kioskd.edges import systemd
+from kioskd.edges.link_server import Peer, ServerLink, serve_links
+from kioskd.edges.local_http import serve_local
+from kioskd.edges.store import SqlStore
+from kioskd.edges.tls import server_context
+from kioskd.ports import Vault
+from kioskd.rekey.profile import DEFAULT_PROFILE
+from kioskd.version import VERSION
+
+log = logging.getLogger(__name__)
+
+SOCKET_MODE = 0o660
+
+
+async def serve(config: AccessConfig, vault: Vault) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    began = time.monotonic()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tls = identity(config)
+    store = SqlStore(config.store)
+    office = Office(vault, store, DEFAULT_PROFILE)
+    present: dict[str, Session] = {}
+
+    async def speak(peer: Peer, link: ServerLink) -> None:
+        session = Session(office, peer.name, peer.role, link)
+        present[peer.name] = session
+        try:
+            await session.serve()
+        finally:
+            if present.get(peer.name) is session:
+                del present[peer.name]
+
+    async def tell(_: bytes) -> dict[str, Any]:
+        holdings = await office.in_vault(vault.holdings)
+        return {
+            "software": f"kioskd {VERSION}",
+            "uptime_s": round(time.monotonic() - began, 1),
+            "issuing": holdings.issuing,
+            "armed": holdings.armed,
+            "terminals": sorted(present),
+            "outcomes": office.tallies,
+        }
+
+    watchdog = asyncio.create_task(systemd.watchdog())
+    try:
+        async with (
+            serve_links(config.listen.host, config.listen.port, tls, speak),
+            serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): tell}),
+        ):
+            gc.freeze()  # what the start has made stays: no collection in a tap looks through it again
+            systemd.notify("READY=1\nSTATUS=ready")
+            log.info("access server is ready on %s:%d", config.listen.host, config.listen.port)
+            await stop.wait()
+            systemd.notify("STOPPING=1")
+    finally:
+        watchdog.cancel()
+        office.worker.shutdown()
+        store.close()
+
+
+def identity(config: AccessConfig) -> ssl.SSLContext:
+    """The server's TLS identity; `BadConfiguration` if its files are none."""
+    return server_context(file_of(config.tls.ca), file_of(config.tls.certificate), file_of(config.tls.key))

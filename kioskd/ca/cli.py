@@ -1,0 +1,81 @@
+"""`kioskd ca`: makes and signs the certificates of a small installation."""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kioskd.edges.certificates import (
+    CA_DAYS,
+    CLIENT_DAYS,
+    SERVER_DAYS,
+    Issued,
+    Role,
+    create_ca,
+    issue_client,
+    issue_server,
+)
+from kioskd.errors import KioskError
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command; 0, or 2 with one sentence on standard error."""
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 2
+    try:
+        issued, next_step = _run(options)
+    except KioskError as wrong:
+        sys.stderr.write(f"kioskd ca: {wrong}\n")
+        return 2
+    sys.stdout.write(f"Wrote {issued.certificate} and {issued.key}.\nNext: {next_step}\n")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> tuple[Issued, str]:
+    match options.command:
+        case "init":
+            issued = create_ca(options.dir, options.name, options.days or CA_DAYS, options.not_before)
+            return issued, f"give {issued.certificate.name} to every machine; keep {issued.key.name} on this one."
+        case "server":
+            hosts = tuple(options.host)
+            days = options.days or SERVER_DAYS
+            issued = issue_server(options.dir, options.name, hosts, options.out, days, options.not_before)
+            return issued, "name both files in the access server's configuration."
+        case role:
+            days = options.days or CLIENT_DAYS
+            issued = issue_client(options.dir, Role(role), options.name, options.out, days, options.not_before)
+            return issued, f"bring both files to that {role}; its configuration names them."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kioskd ca", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    words = {"init": "make the CA", "server": "sign for an access server"}
+    words |= {role.value: f"sign for one {role.value}" for role in Role}
+    for command, word in words.items():
+        one = commands.add_parser(command, help=word)
+        one.add_argument("name", help="the common name, and the file name of what is signed")
+        one.add_argument("--dir", type=Path, default=Path("ca"), metavar="DIR", help="where ca.crt and ca.key are")
+        one.add_argument("--days", type=_days, metavar="N", help="how long it is valid")
+        one.add_argument("--not-before", type=_moment, metavar="TIME", help="ISO 8601, UTC unless it says otherwise")
+        if command != "init":
+            one.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to write; here by default")
+        if command == "server":
+            one.add_argument("--host", action="append", required=True, help="a DNS name or IP address; repeat it")
+    return parser
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 36500:
+        raise argparse.ArgumentTypeError("1 to 36500 days")
+    return int(text)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError("not an ISO 8601 time, such as 2026-01-31T08:00") from wrong
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

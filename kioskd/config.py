@@ -1,0 +1,250 @@
+"""Configuration in YAML, checked into types at start. One sentence says what is wrong: `FILE: section.key: reason`."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from kioskd.errors import BadConfiguration
+from kioskd.private_file import read_private
+from kioskd.shape import ShapeError, from_plain
+
+T = TypeVar("T")
+
+_CREDENTIAL = "credential:"
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+_LEVELS = ("01", "03", "11", "13", "33")
+_LONGEST_S = 600.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSection:
+    """Where the access server is; `name` is what its certificate must say, the host if it is empty.
+
+    A tap waits `patience_s` for the link, where there is none.
+    """
+
+    host: str
+    port: int
+    name: str = ""
+    patience_s: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSection:
+    """Files of the TLS identity: absolute paths, or credential:NAME for a systemd credential."""
+
+    ca: str
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSection:
+    """Which reader is this terminal's: the first whose name contains these words; empty for any."""
+
+    name_contains: str = ""
+    transmit_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySection:
+    """The relay's allow-list, in hex: application names, the least security level, GET DATA tags."""
+
+    aids: tuple[str, ...] = ("A000000151000000",)
+    level: str = "33"
+    tags: tuple[str, ...] = ("9F7F", "66", "E0", "42", "45", "CF")
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalConfig:
+    """A kiosk or an issuing station."""
+
+    name: str
+    server: ServerSection
+    tls: TlsSection
+    journal: str
+    socket: str
+    reader: ReaderSection = ReaderSection()
+    policy: PolicySection = PolicySection()
+    trace: str = ""  # a file for redacted records of every card's commands; empty: none
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSection:
+    """Where the access server listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSection:
+    """The software vault's sealed file, the file with its passphrase, and the KMS's public key."""
+
+    file: str
+    passphrase: str
+    kms_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessConfig:
+    """The access server; `store` is a database URL."""
+
+    listen: ListenSection
+    tls: TlsSection
+    store: str
+    vault: VaultSection
+    socket: str
+
+
+def load_terminal(path: Path) -> TerminalConfig:
+    """A kiosk's or station's configuration, with its key files looked at; `BadConfiguration` otherwise."""
+    config = load_yaml(TerminalConfig, path)
+    _check_name(path, "name", config.name)
+    _check_host(path, "server.host", config.server.host)
+    _check_port(path, "server.port", config.server.port)
+    if config.server.name:
+        _check_host(path, "server.name", config.server.name)
+    _check_tls(path, config.tls)
+    for key, text in (("journal", config.journal), ("socket", config.socket)):
+        _check_folder(path, key, text)
+    _check_policy(path, config.policy)
+    _check_seconds(path, "reader.transmit_timeout_s", config.reader.transmit_timeout_s)
+    _check_seconds(path, "server.patience_s", config.server.patience_s)
+    if config.trace:
+        _check_folder(path, "trace", config.trace)
+    return config
+
+
+def load_access(path: Path) -> AccessConfig:
+    """The access server's configuration, with its key files looked at; `BadConfiguration` otherwise."""
+    config = load_yaml(AccessConfig, path)
+    _check_host(path, "listen.host", config.listen.host)
+    _check_port(path, "listen.port", config.listen.port)
+    _check_tls(path, config.tls)
+    _check_folder(path, "vault.file", config.vault.file)
+    _check_private(path, "vault.passphrase", config.vault.passphrase)
+    _check_readable(path, "vault.kms_key", config.vault.kms_key)
+    _check_folder(path, "socket", config.socket)
+    if "://" not in config.store:
+        raise _wrong(path, "store", "needs a database URL, such as sqlite:////var/lib/kioskd/access.db")
+    scheme, _, place = config.store.partition("://")
+    if scheme.startswith("sqlite"):
+        _check_folder(path, "store", place.removeprefix("/").partition("?")[0])
+    return config
+
+
+def file_of(text: str) -> Path:
+    """The file that a path or credential:NAME stands for."""
+    if text.startswith(_CREDENTIAL):
+        folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        return Path(folder) / text.removeprefix(_CREDENTIAL)
+    return Path(text)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node, once each key."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(kind: type[T], path: Path) -> T:
+    """A `kind` from a YAML file; `BadConfiguration` names the file and the line or key that is wrong."""
+    try:
+        plain = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as wrong:
+        raise BadConfiguration(f"{path}: cannot be read: {wrong.strerror}") from wrong
+    except UnicodeDecodeError as wrong:
+        raise BadConfiguration(f"{path}: is not text") from wrong
+    except yaml.MarkedYAMLError as wrong:
+        line = f"line {wrong.problem_mark.line + 1}: " if wrong.problem_mark else ""
+        raise BadConfiguration(f"{path}: {line}{wrong.problem or 'is not YAML'}") from wrong
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as wrong:
+        raise BadConfiguration(f"{path}: is not YAML") from wrong
+    try:
+        return from_plain(kind, plain)
+    except ShapeError as wrong:
+        raise BadConfiguration(f"{path}: {wrong}") from wrong
+
+
+def _wrong(path: Path, key: str, reason: str) -> BadConfiguration:
+    return BadConfiguration(f"{path}: {key}: {reason}")
+
+
+def _check_name(path: Path, key: str, text: str) -> None:
+    if not _NAME.fullmatch(text):
+        raise _wrong(path, key, "needs 1 to 64 letters, digits, dots, dashes or underscores")
+
+
+def _check_port(path: Path, key: str, port: int) -> None:
+    if not 0 < port < 65536:
+        raise _wrong(path, key, f"{port} is not a port, from 1 to 65535")
+
+
+def _check_host(path: Path, key: str, text: str) -> None:
+    if not _HOST.fullmatch(text):
+        raise _wrong(path, key, f"needs a host name or address, without scheme and port, not {text[:40]!r}")
+
+
+def _check_seconds(path: Path, key: str, seconds: float) -> None:
+    if not 0 < seconds <= _LONGEST_S:
+        raise _wrong(path, key, f"needs a number of seconds above 0, at most {_LONGEST_S:g}")
+
+
+def _check_policy(path: Path, policy: PolicySection) -> None:
+    if policy.level not in _LEVELS:
+        raise _wrong(path, "policy.level", f"needs one of {', '.join(_LEVELS)} in quotes, not {policy.level[:20]!r}")
+    for key, items, least, most in (("policy.aids", policy.aids, 5, 16), ("policy.tags", policy.tags, 1, 2)):
+        for item in items:
+            if not _HEX.fullmatch(item) or not least <= len(item) // 2 <= most:
+                reason = f"needs {least} to {most} bytes in hex, each in quotes, not {item[:40]!r}"
+                raise _wrong(path, key, reason)
+
+
+def _check_tls(path: Path, tls: TlsSection) -> None:
+    _check_readable(path, "tls.ca", tls.ca)
+    _check_readable(path, "tls.certificate", tls.certificate)
+    _check_private(path, "tls.key", tls.key)
+
+
+def _check_absolute(path: Path, key: str, text: str) -> Path:
+    if text.startswith(_CREDENTIAL) and "CREDENTIALS_DIRECTORY" not in os.environ:
+        raise _wrong(path, key, f"{text} is a systemd credential, and systemd did not start this")
+    if not text.startswith(_CREDENTIAL) and not text.startswith("/"):
+        raise _wrong(path, key, f"{text or 'nothing'} is not an absolute path")
+    return file_of(text)
+
+
+def _check_readable(path: Path, key: str, text: str) -> None:
+    file = _check_absolute(path, key, text)
+    try:
+        file.read_bytes()
+    except OSError as wrong:
+        raise _wrong(path, key, f"{file} cannot be read: {wrong.strerror}") from wrong
+
+
+def _check_private(path: Path, key: str, text: str) -> None:
+    try:
+        read_private(_check_absolute(path, key, text))
+    except BadConfiguration as wrong:
+        if str(wrong).startswith(f"{path}: "):
+            raise
+        raise _wrong(path, key, str(wrong)) from wrong
+
+
+def _check_folder(path: Path, key: str, text: str) -> None:
+    folder = _check_absolute(path, key, text).parent
+    if not folder.is_dir():
+        raise _wrong(path, key, f"{folder} is not a folder")

@@ -1,0 +1,249 @@
+"""The access server's store, by SQLAlchemy: append-only records, leases, charges.
+
+One worker thread owns the connection, so that calls are serialised; every transaction is on disk when it returns.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import sqlalchemy as sql
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from kioskd.errors import LeaseLost, Malformed, StoreFailed
+from kioskd.gp.cplc import CardId
+from kioskd.rekey.records import RECORD_KINDS, Intent, Record, Registered
+from kioskd.shape import from_plain, to_plain
+
+T = TypeVar("T")
+
+_KIND_NAMES = {kind: name for name, kind in RECORD_KINDS.items()}
+
+_METADATA = sql.MetaData()
+_IDS = sql.Table(
+    "card_ids",
+    _METADATA,
+    sql.Column("id", sql.String, primary_key=True),
+    sql.Column("card_kind", sql.String, nullable=False),
+    sql.Column("card_value", sql.LargeBinary, nullable=False),
+)
+_RECORDS = sql.Table(
+    "records",
+    _METADATA,
+    sql.Column("position", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("card", sql.String, nullable=False, index=True),
+    sql.Column("kind", sql.String, nullable=False),
+    # The script number of an intent and NULL elsewhere: two conversations cannot both write script 7.
+    sql.Column("intent", sql.Integer, nullable=True),
+    sql.Column("body", sql.Text, nullable=False),
+    sql.UniqueConstraint("card", "intent"),
+)
+_LEASES = sql.Table(
+    "leases",
+    _METADATA,
+    sql.Column("card", sql.String, primary_key=True),
+    sql.Column("fence", sql.Integer, nullable=False),
+    sql.Column("terminal", sql.String, nullable=False),
+    sql.Column("tap", sql.String, nullable=False),
+)
+_CHARGES = sql.Table(
+    "charges",
+    _METADATA,
+    sql.Column("terminal", sql.String, primary_key=True),
+    sql.Column("card", sql.String, primary_key=True),
+    sql.Column("count", sql.Integer, nullable=False),
+)
+# Made once: SQLAlchemy takes longer to build and to look up a statement than SQLite to run it.
+_FIND_ID = sql.select(_IDS.c.card_kind, _IDS.c.card_value).where(_IDS.c.id == sql.bindparam("one"))
+_FIND_RECORDS = (
+    sql.select(_RECORDS.c.kind, _RECORDS.c.body)
+    .where(_RECORDS.c.card == sql.bindparam("card"))
+    .order_by(_RECORDS.c.position)
+)
+_FIND_FENCE = sql.select(_LEASES.c.fence).where(_LEASES.c.card == sql.bindparam("card"))
+_FIND_CHARGES = sql.select(_CHARGES.c.count).where(
+    _CHARGES.c.terminal == sql.bindparam("terminal"), _CHARGES.c.card == sql.bindparam("card")
+)
+_ADD_RECORD, _ADD_LEASE, _ADD_CHARGE = _RECORDS.insert(), _LEASES.insert(), _CHARGES.insert()
+
+_BEGIN_READING, _BEGIN_WRITING = "BEGIN", "BEGIN IMMEDIATE"
+RECORDS_KEPT = 512
+
+
+class SqlStore:
+    """The store behind a database URL such as sqlite:////var/lib/kioskd/access.db."""
+
+    def __init__(self, url: str) -> None:
+        self._worker = ThreadPoolExecutor(1, "store")
+        self._read: dict[str, Record] = {}  # by their text, which never changes its meaning
+        try:
+            self._engine = sql.create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                _make_sqlite_durable(self._engine)
+            _METADATA.create_all(self._engine)
+            self._connection = self._engine.connect()
+        except (SQLAlchemyError, ImportError, ValueError) as wrong:
+            # A URL may hold a password: only its scheme is told. Drivers that are not installed are ImportErrors.
+            raise StoreFailed(f"store ({url.partition(':')[0]}): {_first_line(wrong)}") from wrong
+
+    def close(self) -> None:
+        """Ends the worker and the connections."""
+        self._worker.shutdown()
+        self._connection.close()
+        self._engine.dispose()
+
+    async def find(self, ids: tuple[CardId, ...]) -> CardId | None:
+        """The canonical id of a known card, by any of its ids, the first that is known."""
+
+        def look(connection: sql.Connection) -> CardId | None:
+            for one in ids:
+                row = connection.execute(_FIND_ID, {"one": str(one)}).first()
+                if row is not None:
+                    return CardId(row.card_kind, row.card_value)
+            return None
+
+        return await self._work(look)
+
+    async def records(self, card: CardId) -> tuple[Record, ...]:
+        """A card's records, oldest first; `StoreFailed` for one that does not read."""
+
+        def read(connection: sql.Connection) -> tuple[Record, ...]:
+            rows = connection.execute(_FIND_RECORDS, {"card": str(card)})
+            return tuple(self._record(kind, body) for kind, body in rows)
+
+        return await self._work(read)
+
+    async def append(self, card: CardId, record: Record, fence: int | None) -> None:
+        """Adds a record; with a fence, `LeaseLost` if the card's firm lease is another's by now."""
+
+        def write(connection: sql.Connection) -> None:
+            if fence is not None and _fence(connection, card) != fence:
+                raise LeaseLost(f"{card}: the lease with fence {fence} has gone to another conversation")
+            if isinstance(record, Registered):
+                _register(connection, record)
+            connection.execute(_ADD_RECORD, row)
+
+        body = json.dumps(to_plain(record), separators=(",", ":"))
+        number = record.number if isinstance(record, Intent) else None
+        row = {"card": str(card), "kind": _KIND_NAMES[type(record)], "intent": number, "body": body}
+        await self._work(write, _BEGIN_WRITING)
+        self._keep(body, record)
+
+    async def fence(self, card: CardId) -> int:
+        """The card's present fence number; 0 before its first lease."""
+        return await self._work(lambda connection: _fence(connection, card))
+
+    async def firm_lease(self, card: CardId, terminal: str, tap: str, seen: int) -> int:
+        """Makes (terminal, tap) the card's only conversation, unless another became firm since `seen`."""
+
+        def take(connection: sql.Connection) -> int:
+            present = _fence(connection, card)
+            if present != seen:
+                raise LeaseLost(f"{card}: another conversation became firm (fence {present}, seen {seen})")
+            if present:
+                connection.execute(_LEASES.delete().where(_LEASES.c.card == str(card)))
+            row = {"card": str(card), "fence": present + 1, "terminal": terminal, "tap": tap}
+            connection.execute(_ADD_LEASE, row)
+            return present + 1
+
+        return await self._work(take, _BEGIN_WRITING)
+
+    async def charge(self, terminal: str, card: CardId) -> int:
+        """Counts one wrong cryptogram of (terminal, card); the count."""
+
+        def count(connection: sql.Connection) -> int:
+            so_far = _charges(connection, terminal, card)
+            if so_far:
+                mine = (_CHARGES.c.terminal == terminal) & (_CHARGES.c.card == str(card))
+                connection.execute(_CHARGES.update().where(mine).values(count=so_far + 1))
+            else:
+                connection.execute(_ADD_CHARGE, {"terminal": terminal, "card": str(card), "count": 1})
+            return so_far + 1
+
+        return await self._work(count, _BEGIN_WRITING)
+
+    async def charges(self, terminal: str, card: CardId) -> int:
+        """The wrong cryptograms of (terminal, card) so far."""
+        return await self._work(lambda connection: _charges(connection, terminal, card))
+
+    async def clear_charges(self, terminal: str, card: CardId) -> int:
+        """Forgives the wrong cryptograms of (terminal, card); how many there were."""
+
+        def clear(connection: sql.Connection) -> int:
+            so_far = _charges(connection, terminal, card)
+            connection.execute(_CHARGES.delete().where(_CHARGES.c.terminal == terminal, _CHARGES.c.card == str(card)))
+            return so_far
+
+        return await self._work(clear, _BEGIN_WRITING)
+
+    def _record(self, kind: str, body: str) -> Record:
+        """A record of its text, read once: a conversation recalls its card's records several times."""
+        known = self._read.get(body)
+        if known is None or _KIND_NAMES[type(known)] != kind:
+            known = _record(kind, body)
+            self._keep(body, known)
+        return known
+
+    def _keep(self, body: str, record: Record) -> None:
+        if len(self._read) >= RECORDS_KEPT:
+            self._read.clear()
+        self._read[body] = record
+
+    async def _work(self, job: Callable[[sql.Connection], T], begin: str = _BEGIN_READING) -> T:
+        """One transaction in the worker."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._transact, job, begin)
+
+    def _transact(self, job: Callable[[sql.Connection], T], begin: str) -> T:
+        try:
+            self._connection.info["begin"] = begin
+            with self._connection.begin():
+                return job(self._connection)
+        except IntegrityError as wrong:
+            raise LeaseLost("another conversation has written this script's number") from wrong
+        except SQLAlchemyError as wrong:
+            raise StoreFailed(f"store: {_first_line(wrong)}") from wrong
+
+
+def _make_sqlite_durable(engine: sql.Engine) -> None:
+    """WAL, synchronous FULL, and writing transactions that take the write lock when they begin."""
+
+    def on_connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver's own implicit BEGIN comes too late
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def on_begin(connection: sql.Connection) -> None:
+        connection.exec_driver_sql(connection.info.get("begin", _BEGIN_WRITING))
+
+    sql.event.listen(engine, "connect", on_connect)
+    sql.event.listen(engine, "begin", on_begin)
+
+
+def _record(kind: str, body: str) -> Record:
+    try:
+        record: Record = from_plain(RECORD_KINDS[kind], json.loads(body), kind)
+    except (KeyError, ValueError, Malformed) as wrong:
+        raise StoreFailed(f"store: a record of kind {kind} does not read: {wrong}") from wrong
+    return record
+
+
+def _register(connection: sql.Connection, record: Registered) -> None:
+    known = sql.select(_IDS.c.id).where(_IDS.c.id.in_([str(one) for one in record.aliases]))
+    taken = set(connection.execute(known).scalars())  # an alias may be shared; the first card keeps it
+    for one in (record.card, *(alias for alias in record.aliases if str(alias) not in taken)):
+        row = {"id": str(one), "card_kind": record.card.kind, "card_value": record.card.value}
+        connection.execute(_IDS.insert().values(**row))
+
+
+def _fence(connection: sql.Connection, card: CardId) -> int:
+    return connection.execute(_FIND_FENCE, {"card": str(card)}).scalar() or 0
+
+
+def _charges(connection: sql.Connection, terminal: str, card: CardId) -> int:
+    return connection.execute(_FIND_CHARGES, {"terminal": terminal, "card": str(card)}).scalar() or 0
+
+
+def _first_line(wrong: Exception) -> str:
+    return str(wrong).splitlines()[0]

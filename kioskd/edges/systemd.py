@@ -1,0 +1,33 @@
+"""What systemd is told, and where the log goes, by systemd-python; without systemd all of it does nothing."""
+
+import asyncio
+import logging
+import os
+import sys
+
+from systemd.daemon import notify as sd_notify
+from systemd.journal import JournalHandler
+
+
+def notify(state: str) -> None:
+    """One or more lines for the service manager, such as READY=1."""
+    sd_notify(state)
+
+
+async def watchdog() -> None:
+    """Tells the service manager that the loop turns, at half the time it allows; returns at once if it does not ask."""
+    interval_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000
+    while interval_s:
+        sd_notify("WATCHDOG=1")
+        await asyncio.sleep(interval_s)
+
+
+def set_up_log(identifier: str) -> None:
+    """The journal if systemd started this, standard error otherwise."""
+    if "JOURNAL_STREAM" in os.environ and "INVOCATION_ID" in os.environ:
+        handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER=identifier)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

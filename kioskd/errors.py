@@ -1,0 +1,114 @@
+"""One error tree. Each error ends in one outcome of the catalogue (outcomes.py), named by its class."""
+
+from typing import ClassVar
+
+
+class KioskError(Exception):
+    """Anything that this system reports as a failure; the text is one sentence for the technician."""
+
+    outcome: ClassVar[str] = "internal"
+
+
+class Malformed(KioskError):
+    """Bytes or text from outside do not have the form that they must have."""
+
+    outcome = "bad-message"
+
+
+class ChannelBroken(KioskError):
+    """A MAC or cryptogram of a secure channel is wrong."""
+
+    outcome = "wrong-cryptogram"
+
+
+class TapEnds(KioskError):
+    """A conversation ends here with an outcome of the catalogue; nothing is broken by it."""
+
+    def __init__(self, name: str, detail: str = "") -> None:
+        super().__init__(detail or name)
+        self.name = name
+        self.detail = detail
+
+
+class NoCard(KioskError):
+    """No card, or one that does not answer to reset."""
+
+    outcome = "card-pulled"
+
+
+class PcscdDown(KioskError):
+    """The PC/SC daemon does not answer."""
+
+    outcome = "pcscd-down"
+
+
+class ReaderHung(KioskError):
+    """A command to the card never returned."""
+
+    outcome = "reader-hung"
+
+
+class LinkLost(KioskError):
+    """The link to the access server is gone or could not be made."""
+
+    outcome = "link-lost"
+
+
+class ServerDown(LinkLost):
+    """Nobody answers at the access server's address."""
+
+    outcome = "server-down"
+
+
+class ServerNotTrusted(LinkLost):
+    """The access server's certificate is expired, foreign or for another name."""
+
+    outcome = "server-not-trusted"
+
+
+class KioskNotTrusted(LinkLost):
+    """The access server refused this terminal's certificate."""
+
+    outcome = "kiosk-not-trusted"
+
+
+class JournalFailed(KioskError):
+    """The journal could not be read or written."""
+
+    outcome = "journal-failed"
+
+
+class StoreFailed(KioskError):
+    """The store could not be read or written."""
+
+    outcome = "store-failed"
+
+
+class LeaseLost(KioskError):
+    """The card is another conversation's by now."""
+
+    outcome = "busy-elsewhere"
+
+
+class VaultError(KioskError):
+    """The vault refused or failed."""
+
+    outcome = "vault-failed"
+
+
+class NotArmed(VaultError):
+    """The vault does not hold the block or private key that this needs."""
+
+    outcome = "not-armed"
+
+
+class BadBundle(KioskError):
+    """A key bundle is for another recipient, altered, expired or already imported."""
+
+    outcome = "bad-bundle"
+
+
+class BadConfiguration(KioskError):
+    """A configuration or key file is not usable; the text names file and key."""
+
+    outcome = "bad-configuration"

@@ -1,0 +1,85 @@
+"""Two-key triple DES in this process's memory: check values, wrapped keys and the session keys of SCP02.
+
+The only file of gp/ that computes DES. SCP02 itself is not spoken; its session keys are what wraps keys under it.
+"""
+
+from dataclasses import dataclass
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+
+from kioskd.gp.keys import KCV_BYTES
+from kioskd.secret import Secret
+
+DES_BLOCK_BYTES = 8
+DES_KEY_BYTES = 16
+SEQUENCE_BYTES = 2
+
+_S_MAC, _S_RMAC, _S_DEK, _S_ENC = 0x0101, 0x0102, 0x0181, 0x0182
+
+
+class DESKey:
+    """A two-key triple DES key; bit 0 of each byte (parity) means nothing."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: Secret) -> None:
+        if len(secret) != DES_KEY_BYTES:
+            raise ValueError(f"a DES key has 16 bytes, not {len(secret)}")
+        self._secret = secret
+
+    @property
+    def secret(self) -> Secret:
+        """The value, for those that must store or wrap it."""
+        return self._secret
+
+    def encrypt_block(self, data: bytes) -> bytes:
+        """3DES-ECB of whole blocks of 8 bytes."""
+        return self._crypt(modes.ECB(), data)
+
+    def encrypt_cbc(self, iv: bytes, data: bytes) -> bytes:
+        """3DES-CBC of whole blocks of 8 bytes, no padding."""
+        return self._crypt(modes.CBC(iv), data)
+
+    def decrypt_block(self, data: bytes) -> bytes:
+        """3DES-ECB of whole blocks of 8 bytes."""
+        machine = Cipher(self._algorithm(), modes.ECB()).decryptor()
+        return machine.update(data) + machine.finalize()
+
+    def _crypt(self, mode: modes.ECB | modes.CBC, data: bytes) -> bytes:
+        machine = Cipher(self._algorithm(), mode).encryptor()
+        return machine.update(data) + machine.finalize()
+
+    def _algorithm(self) -> TripleDES:
+        value = self._secret.reveal()
+        return TripleDES(value + value[:DES_BLOCK_BYTES])
+
+    def __repr__(self) -> str:
+        return "<DESKey 128 bits>"
+
+
+def kcv_des(key: DESKey) -> bytes:
+    """The check value of a DES key: the first 3 bytes of 3DES-ECB over eight 00 (GPC 2.3.1, B.6)."""
+    return key.encrypt_block(bytes(DES_BLOCK_BYTES))[:KCV_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class SCP02SessionKeys:
+    """S-ENC, S-MAC, S-RMAC and S-DEK of one SCP02 channel."""
+
+    enc: DESKey
+    mac: DESKey
+    rmac: DESKey
+    dek: DESKey
+
+
+def scp02_session_keys(enc: DESKey, mac: DESKey, dek: DESKey, sequence: bytes) -> SCP02SessionKeys:
+    """The session keys of a static set and a sequence counter of 2 bytes (GPC 2.3.1, E.4.1)."""
+    if len(sequence) != SEQUENCE_BYTES:
+        raise ValueError(f"a sequence counter of {len(sequence)} bytes, not 2")
+
+    def derived(key: DESKey, constant: int) -> DESKey:
+        block = constant.to_bytes(2) + sequence + bytes(12)
+        return DESKey(Secret(key.encrypt_cbc(bytes(DES_BLOCK_BYTES), block)))
+
+    return SCP02SessionKeys(derived(enc, _S_ENC), derived(mac, _S_MAC), derived(mac, _S_RMAC), derived(dek, _S_DEK))

@@ -1,0 +1,70 @@
+"""Keys as verbs: what an AES key can do without being read, key sets, check values."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType, Protocol
+
+KVN = NewType("KVN", int)
+"""A key version number, 01 to 7F (FF: the factory set)."""
+
+BLOCK_BYTES = 16
+KCV_BYTES = 3
+
+
+class KeyRole(StrEnum):
+    """The members of a key set, in the order of their key identifiers 1, 2, 3."""
+
+    ENC = "ENC"
+    MAC = "MAC"
+    DEK = "DEK"
+
+
+class BlockKey(Protocol):
+    """What an AES key does; in a token it does so without ever being read."""
+
+    def cmac(self, data: bytes) -> bytes:
+        """AES-CMAC (SP 800-38B), 16 bytes."""
+        ...
+
+    def encrypt_block(self, block: bytes) -> bytes:
+        """AES-ECB of whole blocks."""
+        ...
+
+    def encrypt_cbc(self, iv: bytes, data: bytes) -> bytes:
+        """AES-CBC of whole blocks, no padding."""
+        ...
+
+    def decrypt_cbc(self, iv: bytes, data: bytes) -> bytes:
+        """AES-CBC of whole blocks, no padding."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """ENC, MAC and DEK of one key version number."""
+
+    enc: BlockKey
+    mac: BlockKey
+    dek: BlockKey
+
+    def __iter__(self) -> Iterator[BlockKey]:
+        return iter((self.enc, self.mac, self.dek))
+
+
+def kcv_aes(key: BlockKey) -> bytes:
+    """The check value of an AES key: the first 3 bytes of AES-ECB over sixteen 01 (GPC 2.3.1, B.6)."""
+    return key.encrypt_block(b"\x01" * BLOCK_BYTES)[:KCV_BYTES]
+
+
+def pad80(data: bytes) -> bytes:
+    """ISO 9797-1 method 2 padding to whole blocks."""
+    return data + b"\x80" + bytes(-(len(data) + 1) % BLOCK_BYTES)
+
+
+def unpad80(data: bytes) -> bytes | None:
+    """The data without method 2 padding, or None if there is none."""
+    stripped = data.rstrip(b"\x00")
+    if not stripped.endswith(b"\x80") or len(data) - len(stripped) >= BLOCK_BYTES:
+        return None
+    return stripped[:-1]

@@ -1,0 +1,376 @@
+"""The one catalogue of outcomes: what the cardholder reads, what the technician reads, what to do, how grave it is.
+
+Every conversation, refusal and error ends in one of these. Codes are stable: they are printed on screens and in logs.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How grave an outcome is, from 'all is well' to 'somebody must come'."""
+
+    GOOD = "good"
+    NOTICE = "notice"
+    RETRY = "retry"
+    FAULT = "fault"
+    ALARM = "alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One way in which something ends."""
+
+    name: str
+    code: str
+    severity: Severity
+    cardholder: str
+    technician: str
+    advice: str
+
+
+_TAP_AGAIN = "Please tap your card again."
+_LATER = "Please try again later. Your card works as before."
+
+_ALL = (
+    # A tap that ends well
+    Outcome(
+        "done",
+        "K100",
+        Severity.GOOD,
+        "Done. Take your card.",
+        "The master key set was replaced and proven.",
+        "Nothing to do.",
+    ),
+    Outcome(
+        "ready-unconfirmed",
+        "K101",
+        Severity.NOTICE,
+        "Your card is ready. If it fails, tap again.",
+        "The script ran to its end; the report is kept and goes up when the link is back.",
+        "Check the link; the report is sent by itself.",
+    ),
+    Outcome(
+        "already-done",
+        "K102",
+        Severity.GOOD,
+        "Your card is up to date. Take your card.",
+        "The card already holds the current master key set.",
+        "Nothing to do.",
+    ),
+    Outcome(
+        "nothing-to-do",
+        "K103",
+        Severity.GOOD,
+        "Your card needs nothing today. Take your card.",
+        "No replacement is armed for this card's epoch.",
+        "Arm a replacement if one is due.",
+    ),
+    Outcome(
+        "issued",
+        "K104",
+        Severity.GOOD,
+        "The card is issued. Take the card.",
+        "Both key sets were installed and proven; the factory set is gone.",
+        "Nothing to do.",
+    ),
+    # The card
+    Outcome(
+        "card-pulled",
+        "K200",
+        Severity.RETRY,
+        "The card was pulled too early. " + _TAP_AGAIN,
+        "The card left the reader before any change was begun.",
+        "Ask the cardholder to leave the card in.",
+    ),
+    Outcome(
+        "card-pulled-in-doubt",
+        "K201",
+        Severity.RETRY,
+        "Not finished yet. " + _TAP_AGAIN,
+        "The card left the reader after the first change may have gone out; the case is open.",
+        "The next tap, at any kiosk, finishes the card.",
+    ),
+    Outcome(
+        "not-globalplatform",
+        "K202",
+        Severity.NOTICE,
+        "This card cannot be used here.",
+        "No Issuer Security Domain answered SELECT.",
+        "Check that it is one of our cards.",
+    ),
+    Outcome(
+        "unknown-card",
+        "K203",
+        Severity.NOTICE,
+        "We do not know this card.",
+        "The card's id is not in the store.",
+        "Check the card's id with the issuer.",
+    ),
+    Outcome(
+        "card-locked",
+        "K204",
+        Severity.FAULT,
+        "This card is locked. Please ask for help.",
+        "The card is locked or terminated, or its replacement key set is blocked.",
+        "Reissue or unlock the card.",
+    ),
+    Outcome(
+        "no-card-id",
+        "K205",
+        Severity.FAULT,
+        "This card cannot be used here.",
+        "The card gives no usable unique id (absent, all zero, or all FF).",
+        "Set the card aside.",
+    ),
+    Outcome(
+        "wrong-cryptogram",
+        "K206",
+        Severity.ALARM,
+        "This card could not be checked. Please ask for help.",
+        "The card's cryptogram matches no key set that is on record; no authentication was tried.",
+        "Do not retry. Check the card's records and the kiosk.",
+    ),
+    Outcome(
+        "unreadable-card",
+        "K207",
+        Severity.FAULT,
+        "This card could not be read. " + _TAP_AGAIN,
+        "The card gave an answer that is not well formed, or refused a plain read.",
+        "Try another reader; then set the card aside.",
+    ),
+    Outcome(
+        "not-finished",
+        "K208",
+        Severity.RETRY,
+        "Not finished yet. " + _TAP_AGAIN,
+        "The card's state is not proven yet; the case stays open.",
+        "Tap again; if it repeats, read the case.",
+    ),
+    Outcome(
+        "kvn-taken",
+        "K209",
+        Severity.FAULT,
+        "Your card cannot be updated today. Your card works as before.",
+        "The new generation falls on the key version number of the present master set.",
+        "Release another generation.",
+    ),
+    Outcome(
+        "already-issued",
+        "K210",
+        Severity.FAULT,
+        "This card has been issued before.",
+        "The card's id is already on record as issued.",
+        "A duplicate id: set the card aside.",
+    ),
+    Outcome(
+        "missing-cryptogram",
+        "K211",
+        Severity.FAULT,
+        "This card cannot be updated here. Please ask for help.",
+        "The store holds no cryptogram for this card.",
+        "Restore the cryptograms; the card was not touched.",
+    ),
+    Outcome(
+        "scp-unsupported",
+        "K212",
+        Severity.FAULT,
+        "This card cannot be used here.",
+        "The card's secure channel is not the one of its profile.",
+        "Check the card's profile.",
+    ),
+    # The reader
+    Outcome(
+        "pcscd-down",
+        "K300",
+        Severity.FAULT,
+        "Out of service. Please use another kiosk.",
+        "The PC/SC daemon does not answer.",
+        "Start pcscd; the kiosk reconnects by itself.",
+    ),
+    Outcome(
+        "no-reader",
+        "K301",
+        Severity.FAULT,
+        "Out of service. Please use another kiosk.",
+        "No reader is connected.",
+        "Connect the reader.",
+    ),
+    Outcome(
+        "reader-hung",
+        "K302",
+        Severity.FAULT,
+        "Out of service. Please use another kiosk.",
+        "A command to the card never returned.",
+        "Unplug the reader, restart pcscd.",
+    ),
+    # The link and the access server
+    Outcome(
+        "server-down",
+        "K400",
+        Severity.RETRY,
+        _LATER,
+        "The access server does not answer.",
+        "Check the network and the access server.",
+    ),
+    Outcome(
+        "server-not-trusted",
+        "K401",
+        Severity.ALARM,
+        _LATER,
+        "The access server's certificate is expired, foreign or for another name.",
+        "Check the certificates.",
+    ),
+    Outcome(
+        "kiosk-not-trusted",
+        "K402",
+        Severity.ALARM,
+        _LATER,
+        "The access server does not accept this terminal's certificate.",
+        "Renew this terminal's certificate.",
+    ),
+    Outcome(
+        "link-lost",
+        "K403",
+        Severity.RETRY,
+        "Connection lost. " + _TAP_AGAIN,
+        "The link broke before any change was begun.",
+        "Nothing, if it is rare.",
+    ),
+    Outcome(
+        "bad-message",
+        "K404",
+        Severity.FAULT,
+        _LATER,
+        "A message was malformed, of another version, out of order, or for another tap.",
+        "Update the software.",
+    ),
+    Outcome(
+        "script-refused",
+        "K405",
+        Severity.ALARM,
+        _LATER,
+        "A script asked for something that the relay's allow-list forbids; nothing was sent to the card.",
+        "Check the access server: this must not happen.",
+    ),
+    Outcome(
+        "too-late",
+        "K406",
+        Severity.RETRY,
+        _TAP_AGAIN,
+        "The script's deadline passed before any change was begun.",
+        "Check the reader's and the network's speed.",
+    ),
+    Outcome(
+        "busy-elsewhere",
+        "K407",
+        Severity.RETRY,
+        _TAP_AGAIN,
+        "The card is being handled in another conversation.",
+        "Nothing, if it is rare.",
+    ),
+    Outcome(
+        "attempts-spent",
+        "K408",
+        Severity.ALARM,
+        "This card could not be checked. Please ask for help.",
+        "This terminal has spent its attempts with this card.",
+        "Check the terminal, then `kioskd access clear TERMINAL CARD`.",
+    ),
+    Outcome(
+        "too-many",
+        "K411",
+        Severity.ALARM,
+        _LATER,
+        "This terminal asks for more replacement keys than a terminal needs.",
+        "Check the terminal: its certificate may be stolen.",
+    ),
+    Outcome(
+        "not-armed",
+        "K409",
+        Severity.NOTICE,
+        _LATER,
+        "The vault holds no keys for this card's epoch.",
+        "Import the bundle that the KMS released.",
+    ),
+    Outcome(
+        "role-forbidden",
+        "K410",
+        Severity.ALARM,
+        _LATER,
+        "This certificate's role may not do that (kiosks replace, stations issue).",
+        "Use the right terminal.",
+    ),
+    # The terminal and the servers themselves
+    Outcome(
+        "journal-failed",
+        "K500",
+        Severity.FAULT,
+        "Out of service. Please use another kiosk.",
+        "The journal could not be written; nothing was sent to the card.",
+        "Check the disk.",
+    ),
+    Outcome(
+        "store-failed",
+        "K501",
+        Severity.FAULT,
+        _LATER,
+        "The access server's store could not be read or written.",
+        "Check the store's disk or database.",
+    ),
+    Outcome(
+        "vault-failed",
+        "K502",
+        Severity.FAULT,
+        _LATER,
+        "The vault refused or failed.",
+        "Check the vault and its passphrase.",
+    ),
+    Outcome(
+        "bad-configuration",
+        "K503",
+        Severity.FAULT,
+        "Out of service. Please use another kiosk.",
+        "The configuration or a key file is not usable.",
+        "Read the sentence; it names file and key.",
+    ),
+    Outcome(
+        "bad-bundle",
+        "K504",
+        Severity.ALARM,
+        _LATER,
+        "The bundle is for another recipient, altered, expired or already imported.",
+        "Ask the KMS for a new one.",
+    ),
+    Outcome(
+        "internal",
+        "K599",
+        Severity.FAULT,
+        _LATER,
+        "Something failed that has no better name; see the log.",
+        "Report it with the log.",
+    ),
+)
+
+CATALOGUE: dict[str, Outcome] = {outcome.name: outcome for outcome in _ALL}
+
+
+def outcome(name: str) -> Outcome:
+    """The outcome of that name; KeyError for a name that is not in the catalogue."""
+    return CATALOGUE[name]
+
+
+def page() -> str:
+    """The catalogue as a page of Markdown, for docs/outcomes.md."""
+    lines = [
+        "# What the code on the screen means",
+        "",
+        "Made from `kioskd/outcomes.py` by `make docs`.",
+        "",
+        "| code | name | severity | the cardholder reads | for the technician | what to do |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in _ALL:
+        cells = (one.code, f"`{one.name}`", one.severity.value, one.cardholder, one.technician, one.advice)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,238 @@
+"""The ports: what the floors above need from a card, a reader, a vault, a journal, a store, a link, a panel.
+
+Each has one stand-in in virtual/ or one edge in edges/ behind it, held to the same contract tests.
+"""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
+from kioskd.gp.cplc import CardId
+from kioskd.gp.isd import KeyField
+from kioskd.gp.scp03 import Mark
+from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
+from kioskd.rekey.labels import Cryptogram, KeyLabel
+from kioskd.rekey.records import Record
+from kioskd.rekey.wire import CardReport, Message, Report, Script
+
+
+class Card(Protocol):
+    """One connection to one card in a reader."""
+
+    async def transmit(self, command: bytes) -> bytes | None:
+        """The card's raw answer with its status word; None if torn: the command's outcome is unknown.
+
+        `ReaderHung` or `PcscdDown` if that is why; the connection is dead then, and the outcome as unknown.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Powers the card down and ends the connection."""
+        ...
+
+
+class ReaderState(StrEnum):
+    """What a reader says of itself."""
+
+    EMPTY = "empty"
+    CARD = "card"
+    MUTE = "mute"  # a card that does not answer to reset
+    GONE = "gone"  # the reader was unplugged
+    DOWN = "down"  # no PC/SC daemon
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderEvent:
+    """A change at one reader. With no reader named: DOWN, the daemon does not answer; GONE, it has no reader."""
+
+    reader: str
+    state: ReaderState
+
+
+class CardReaders(Protocol):
+    """Where cards are connected to."""
+
+    async def connect(self, reader: str) -> Card:
+        """An exclusive connection to the card; `NoCard` or `PcscdDown` otherwise."""
+        ...
+
+
+class Readers(CardReaders, Protocol):
+    """All readers of the terminal."""
+
+    def events(self) -> AsyncGenerator[ReaderEvent, None]:
+        """Changes as they happen, starting with the present states; never polls, never ends by itself."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the watching."""
+        ...
+
+
+class Holdings(Protocol):
+    """What a vault holds, in numbers: for status and for what a card is due."""
+
+    @property
+    def issuing(self) -> tuple[int, ...]:
+        """The epochs under which cards may be issued."""
+        ...
+
+    @property
+    def armed(self) -> tuple[int, ...]:
+        """The epochs whose cards may be replaced."""
+        ...
+
+    def generation_of(self, epoch: int) -> int | None:
+        """The generation that an epoch's cards should have."""
+        ...
+
+
+class KeySource(Protocol):
+    """Where key sets come from."""
+
+    def holdings(self) -> Holdings:
+        """What is held, without a key."""
+        ...
+
+    def challenge(self, size: int = 8) -> bytes:
+        """Fresh random bytes: 8, or 16 for S16."""
+        ...
+
+    def mint_krk(self, label: KeyLabel) -> tuple[KeyHandle, Cryptogram]:
+        """A new replacement key set; needs the epoch's issuing keys."""
+        ...
+
+    def recover_krk(self, cryptogram: Cryptogram, label: KeyLabel) -> KeyHandle:
+        """The replacement key set of a cryptogram; needs the epoch's private key (`NotArmed` otherwise)."""
+        ...
+
+    def derive_master(self, label: KeyLabel) -> KeyHandle:
+        """A master key set; needs the generation's block (`NotArmed` otherwise)."""
+        ...
+
+    def factory_set(self, name: str) -> KeyHandle:
+        """The factory key set of that name."""
+        ...
+
+
+class Channels(Protocol):
+    """What key sets are used for."""
+
+    def proves(self, handle: KeyHandle, host_challenge: bytes, answer: bytes) -> bool:
+        """Whether the INITIALIZE UPDATE answer's cryptogram is that of the key set."""
+        ...
+
+    def open_channel(self, handle: KeyHandle, host_challenge: bytes, answer: bytes, level: int) -> ChannelHandle:
+        """A secure channel; refuses an answer that `proves` refuses."""
+        ...
+
+    def wrap_key_set(self, channel: ChannelHandle, new: KeyHandle) -> tuple[KeyField, ...]:
+        """PUT KEY's fields, ENC MAC DEK, under the channel's key set."""
+        ...
+
+    def wrap_commands(self, channel: ChannelHandle, commands: tuple[CommandAPDU, ...]) -> WrappedScript:
+        """EXTERNAL AUTHENTICATE and the commands; the channel's commands side is spent."""
+        ...
+
+    def unwrap_responses(
+        self, sealed: bytes, marks: tuple[Mark, ...], responses: tuple[ResponseAPDU, ...]
+    ) -> tuple[ResponseAPDU | None, ...]:
+        """The responses in the clear; None where a MAC is wrong."""
+        ...
+
+    def forget(self, handles: tuple[int, ...]) -> None:
+        """Destroys key sets and channels; unknown handles are ignored."""
+        ...
+
+
+class Vault(KeySource, Channels, Protocol):
+    """The verbs of the access server's keys. No key is ever read through it: handles go in, wrapped things come out.
+
+    Blocking; called from one worker. Failures are `VaultError` and its kinds. A handle is dead after `forget`.
+    """
+
+    @property
+    def instant(self) -> bool:
+        """Whether it answers from memory within about a millisecond, so that no worker is needed."""
+        ...
+
+
+class Journal(Protocol):
+    """The terminal's memory across power cuts; every call is durable when it returns."""
+
+    async def note_in_doubt(self, script: Script) -> None:
+        """The script's first card-changing command may go out now. Keeps its cryptogram."""
+        ...
+
+    async def keep_report(self, card: str, report: Report) -> None:
+        """The answers of a script, until acknowledged."""
+        ...
+
+    async def pending(self) -> tuple[CardReport, ...]:
+        """Reports that are not acknowledged; a note without answers counts as one, `in-doubt`."""
+        ...
+
+    async def acknowledge(self, number: int, digest: bytes) -> None:
+        """Forgets a report (its cryptogram stays)."""
+        ...
+
+
+class Store(Protocol):
+    """The access server's records; every write is durable when it returns."""
+
+    async def find(self, ids: tuple[CardId, ...]) -> CardId | None:
+        """The canonical id of a known card, by any of its ids."""
+        ...
+
+    async def records(self, card: CardId) -> tuple[Record, ...]:
+        """A card's records, oldest first."""
+        ...
+
+    async def append(self, card: CardId, record: Record, fence: int | None) -> None:
+        """Adds a record; with a fence, `LeaseLost` if the card's firm lease is another's by now."""
+        ...
+
+    async def fence(self, card: CardId) -> int:
+        """The card's present fence number; 0 before its first lease."""
+        ...
+
+    async def firm_lease(self, card: CardId, terminal: str, tap: str, seen: int) -> int:
+        """Makes (terminal, tap) the card's only conversation; the new fence number, one higher.
+
+        `LeaseLost` if the fence is not `seen` any more: another conversation became firm after this one's challenge.
+        """
+        ...
+
+    async def charge(self, terminal: str, card: CardId) -> int:
+        """Counts one wrong cryptogram of (terminal, card); the count."""
+        ...
+
+    async def charges(self, terminal: str, card: CardId) -> int:
+        """The wrong cryptograms of (terminal, card) so far."""
+        ...
+
+
+class Uplink(Protocol):
+    """One live link to the access server, at the terminal's side."""
+
+    async def send(self, message: Message) -> None:
+        """Sends; `LinkLost` if the link is gone."""
+        ...
+
+    async def receive(self) -> Message:
+        """The next message; `LinkLost` if the link goes."""
+        ...
+
+
+class Panel(Protocol):
+    """What the cardholder sees."""
+
+    def show(self, outcome: str) -> None:
+        """An outcome of the catalogue, by name."""
+        ...
+
+    def say(self, words: str) -> None:
+        """Passing words, such as 'leave the card in'."""
+        ...

@@ -1,0 +1,156 @@
+"""What a report proves about its own script: response MACs, the receipt, the key information, card cryptograms.
+
+Anything without a right MAC or cryptogram is hearsay and proves nothing; garbage is no evidence, never an error.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kioskd.errors import Malformed
+from kioskd.gp.apdu import ResponseAPDU
+from kioskd.gp.cplc import CardId
+from kioskd.gp.isd import InitializeUpdateAnswer
+from kioskd.gp.isd import Receipt as PutKeyReceipt
+from kioskd.gp.keyinfo import KeyEntry, KeyInformation
+from kioskd.rekey.asks import Conversation, DeriveMaster, KeyHandle, Proves, UnwrapResponses
+from kioskd.rekey.labels import KeyLabel
+from kioskd.rekey.profile import Profile
+from kioskd.rekey.records import Act, CardState, Found, Greeting, Intent, MasterRef, Receipt
+from kioskd.rekey.wire import Report
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose keys these are: what every label of this card has in common."""
+
+    card: CardId
+    profile: Profile
+
+    def master_label(self, master: MasterRef) -> KeyLabel:
+        """The label of one installation of a master set."""
+        return self._label("MK", master.generation, master.install, master.kvn)
+
+    def krk_label(self, epoch: int, install: int, kvn: int) -> KeyLabel:
+        """The label of one installation of a replacement set."""
+        return self._label("KRK", epoch, install, kvn)
+
+    def _label(self, kind: str, number: int, install: int, kvn: int) -> KeyLabel:
+        profile = self.profile
+        return KeyLabel(kind, number, install, profile.derivation, kvn, self.card, "AES", 8 * profile.key_bytes)
+
+
+def judge(
+    subject: Subject, state: CardState, intent: Intent, report: Report, krk: KeyHandle | None = None
+) -> Conversation[Found]:
+    """What the report of `intent`'s script proves; `krk` is the set just minted, while its handle lives."""
+    answers = [_parsed(ResponseAPDU.decode, raw) for raw in report.answers]
+    secured = [act for act in intent.acts[1:] if act is not Act.GREET]
+    plain, forged = yield from _unwrapped(intent, answers[1 : 1 + len(secured)])
+    receipt, key_information = Receipt.NONE if not intent.put_kvn else Receipt.LOST, None
+    for act, response in zip(secured, plain, strict=False):
+        if response is None or not response.ok:
+            continue
+        if act is Act.PUT:
+            receipt = _receipt(intent, response)
+        elif act is Act.READ_KEYS:
+            read = _parsed(KeyInformation.parse, response.data)
+            key_information = None if read is None else tuple(read.entries)
+    master, krk_proven = None, False
+    if receipt is not Receipt.MISMATCH:
+        greeted = answers[1 + len(secured) :]
+        for greeting, answer in zip(intent.greetings, greeted, strict=False):
+            if answer is None or not answer.ok or not _addresses(greeting, answer.data):
+                continue
+            if krk is not None and intent.cryptogram is not None and greeting.kvn == intent.cryptogram.kvn:
+                krk_proven = yield from Proves(krk, greeting.host_challenge, answer.data)
+            else:
+                master = (yield from _which_master(subject, state, greeting, answer.data)) or master
+    return Found(
+        number=intent.number,
+        end=report.end,
+        receipt=receipt,
+        key_information=key_information,
+        proven_master=master,
+        proven_krk=intent.cryptogram if krk_proven else None,
+        forged=forged,
+    )
+
+
+def _unwrapped(
+    intent: Intent, answers: list[ResponseAPDU | None]
+) -> Conversation[tuple[list[ResponseAPDU | None], bool]]:
+    """The secured responses in the clear, and whether one of them was forged."""
+    responses = [answer for answer in answers if answer is not None]
+    if len(responses) != len(answers):
+        return [None] * len(answers), True
+    if not responses:
+        return [], False
+    marks = intent.marks[: len(responses)]
+    plain = yield from UnwrapResponses(intent.sealed, marks, tuple(responses))
+    return list(plain), None in plain
+
+
+def _receipt(intent: Intent, response: ResponseAPDU) -> Receipt:
+    """Whether the card's authenticated receipt names the key version and the check values that were sent."""
+    read = _parsed(PutKeyReceipt.parse, response.data)
+    if read is not None and read.kvn == intent.put_kvn and tuple(read.kcvs) == intent.kcvs:
+        return Receipt.MATCH
+    return Receipt.MISMATCH
+
+
+def _addresses(greeting: Greeting, data: bytes) -> bool:
+    answer = _parsed(InitializeUpdateAnswer.parse, data)
+    return answer is not None and answer.kvn == greeting.kvn
+
+
+def _which_master(
+    subject: Subject, state: CardState, greeting: Greeting, data: bytes
+) -> Conversation[MasterRef | None]:
+    """The candidate at that key version number whose cryptogram this is."""
+    for master in state.masters_at(greeting.kvn):
+        handle = yield from DeriveMaster(subject.master_label(master))
+        if (yield from Proves(handle, greeting.host_challenge, data)):
+            return master
+    return None
+
+
+def expected_entries(subject: Subject, state: CardState, master: MasterRef) -> frozenset[KeyEntry]:
+    """The key information of a finished card: the KRK, this master set, and the bystanders; nothing else."""
+    assert state.registered is not None and state.krks
+    profile = subject.profile
+    kvns = (krk_kvn(state), master.kvn)
+    ours = frozenset[KeyEntry]().union(*(profile.entries(kvn) for kvn in kvns))
+    return ours | frozenset(state.registered.bystanders)
+
+
+def krk_kvn(state: CardState) -> int:
+    """The slot of the replacement set."""
+    return (state.proven_krk or state.krks[-1]).kvn
+
+
+def deletable(kvns: frozenset[int]) -> frozenset[int]:
+    """Those key version numbers that a key set in the field may have: 01 to 7F."""
+    return frozenset(kvn for kvn in kvns if 0x01 <= kvn <= 0x7F)
+
+
+def finishes(subject: Subject, state: CardState, found: Found, generation: int) -> bool:
+    """Whether this evidence closes the case: exactly the expected sets under response MAC, and the new set proven."""
+    master = found.proven_master
+    return (
+        master is not None
+        and master.generation == generation
+        and state.receipt_of(master) is not Receipt.MISMATCH
+        and found.receipt is not Receipt.MISMATCH
+        and found.key_information is not None
+        and frozenset(found.key_information) == expected_entries(subject, state, master)
+    )
+
+
+def _parsed(parse: Callable[[bytes], T], raw: bytes) -> T | None:
+    try:
+        return parse(raw)
+    except Malformed:
+        return None

@@ -1,0 +1,243 @@
+"""A card's records, append-only, and what they fold into: what is on the card, what may be on it, what is left to do.
+
+What dies with card power is a generator; what must survive is here. The fold never forgets a candidate: a key set whose
+PUT KEY may have left stays one until a later proof, whatever the reports said.
+
+    Registered -> Intent -> Found -> ... -> Closed -> Intent -> ...
+    (a card     (written    (what one      (the case
+     is known)   before the  report          is proven
+                 script)     proves)         finished)
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from kioskd.gp.cplc import CardId
+from kioskd.gp.keyinfo import KeyEntry
+from kioskd.gp.scp03 import Mark
+from kioskd.rekey.labels import Cryptogram
+from kioskd.rekey.wire import End
+
+
+class Purpose(StrEnum):
+    """What a script is for."""
+
+    REPLACE = "replace"  # delete the old master set, install the new one
+    VERIFY = "verify"  # change nothing, prove what an earlier script did
+    ISSUE_MASTER = "issue-master"
+    ISSUE_KRK = "issue-krk"
+    CONCLUDE = "conclude"  # delete the factory set, prove the rest
+
+
+class Act(StrEnum):
+    """What one step of a script does."""
+
+    AUTHENTICATE = "authenticate"
+    DELETE = "delete"
+    PUT = "put"
+    READ_KEYS = "read-keys"
+    GREET = "greet"  # INITIALIZE UPDATE: proves a set, relocks, opens the next session
+
+
+class Receipt(StrEnum):
+    """What became of the answer to PUT KEY."""
+
+    NONE = "none"  # the script had no PUT KEY
+    LOST = "lost"
+    MATCH = "match"
+    MISMATCH = "mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class MasterRef:
+    """One installation of a master key set."""
+
+    generation: int
+    kvn: int
+    install: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A card is known: its id, its profile as frozen at issuance, and the key entries that are not ours."""
+
+    card: CardId
+    aliases: tuple[CardId, ...]
+    profile: str
+    bystanders: tuple[KeyEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """One INITIALIZE UPDATE inside a script: which set it addresses, on which challenge."""
+
+    kvn: int
+    host_challenge: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Written before its script leaves, so that any access server can verify a late report."""
+
+    number: int
+    digest: bytes
+    purpose: Purpose
+    tap: str
+    kiosk: str
+    fence: int
+    opened: Greeting  # the session that the script runs in
+    opened_answer: bytes
+    acts: tuple[Act, ...]
+    deletes: tuple[int, ...]
+    put_kvn: int  # 0: installs nothing
+    master: MasterRef | None  # the master set that it installs
+    cryptogram: Cryptogram | None  # of the KRK that it installs
+    kcvs: tuple[bytes, ...]
+    greetings: tuple[Greeting, ...]
+    marks: tuple[Mark, ...]
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one report proves about its own script."""
+
+    number: int
+    end: End
+    receipt: Receipt
+    key_information: tuple[KeyEntry, ...] | None  # under response MAC
+    proven_master: MasterRef | None
+    proven_krk: Cryptogram | None
+    forged: bool = False
+
+    def and_also(self, other: "Found") -> "Found":
+        """Both together: a second report of the same script adds to what is proven and takes nothing away."""
+        receipts = (self.receipt, other.receipt)
+        firm = (one for one in (Receipt.MISMATCH, Receipt.MATCH, Receipt.LOST) if one in receipts)
+        return replace(
+            other,
+            receipt=next(firm, Receipt.NONE),
+            key_information=other.key_information if self.key_information is None else self.key_information,
+            proven_master=self.proven_master or other.proven_master,
+            proven_krk=self.proven_krk or other.proven_krk,
+            forged=self.forged or other.forged,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The case is proven finished by script `number`: these sets, and no others of ours, open the card."""
+
+    number: int
+    purpose: Purpose
+    master: MasterRef
+    krk: Cryptogram
+    receipt: Receipt
+
+
+Record = Registered | Intent | Found | Closed
+RECORD_KINDS: dict[str, type[Registered] | type[Intent] | type[Found] | type[Closed]] = {
+    "registered": Registered,
+    "intent": Intent,
+    "found": Found,
+    "closed": Closed,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CardState:
+    """A card's records, folded. Scripts are ordered by number, not by arrival."""
+
+    registered: Registered | None = None
+    intents: tuple[Intent, ...] = ()
+    found: dict[int, Found] = field(default_factory=dict)  # by script number
+    closed: Closed | None = None
+
+    @property
+    def issued(self) -> bool:
+        """Whether issuance was proven finished."""
+        return self.closed is not None
+
+    @property
+    def last(self) -> Intent | None:
+        """The newest intent."""
+        return self.intents[-1] if self.intents else None
+
+    @property
+    def open(self) -> bool:
+        """Whether a script may have changed the card since the last proof."""
+        return self.last is not None and self.last.number > self.settled
+
+    @property
+    def settled(self) -> int:
+        """The number up to which everything is proven."""
+        return self.closed.number if self.closed is not None else 0
+
+    @property
+    def masters(self) -> tuple[MasterRef, ...]:
+        """The master sets that may be on the card, oldest first: the proven one and all that were sent since."""
+        since = (one.master for one in self.intents if one.master is not None and one.number > self.settled)
+        return (*((self.closed.master,) if self.closed is not None else ()), *since)
+
+    @property
+    def krks(self) -> tuple[Cryptogram, ...]:
+        """Every replacement set whose PUT KEY may ever have left, oldest first; never forgotten."""
+        return tuple(one.cryptogram for one in self.intents if one.cryptogram is not None)
+
+    @property
+    def next_install(self) -> int:
+        """An install number that no key set of this card has had."""
+        masters = (one.master.install for one in self.intents if one.master is not None)
+        return max((*masters, *(krk.install for krk in self.krks)), default=0) + 1
+
+    @property
+    def proven_master(self) -> MasterRef | None:
+        """The master set that the card has proven to hold since the last one was sent."""
+        changed = max((one.number for one in self.intents if one.master is not None), default=0)
+        if self.closed is not None and self.closed.number >= changed:
+            return self.closed.master
+        proofs = (one.proven_master for n, one in sorted(self.found.items()) if n >= changed)
+        return next((proof for proof in proofs if proof is not None), None)
+
+    @property
+    def proven_krk(self) -> Cryptogram | None:
+        """The replacement set that the card has proven to hold since the last one was sent."""
+        changed = max((one.number for one in self.intents if one.cryptogram is not None), default=0)
+        if self.closed is not None and self.closed.number >= changed:
+            return self.closed.krk
+        proofs = (one.proven_krk for n, one in sorted(self.found.items()) if n >= changed)
+        return next((proof for proof in proofs if proof is not None), None)
+
+    def intent(self, number: int, digest: bytes) -> Intent | None:
+        """The intent of that script, if there is one."""
+        return next((one for one in self.intents if one.number == number and one.digest == digest), None)
+
+    def masters_at(self, kvn: int) -> tuple[MasterRef, ...]:
+        """The candidates at one key version number, newest first."""
+        return tuple(one for one in reversed(self.masters) if one.kvn == kvn)
+
+    def receipt_of(self, master: MasterRef) -> Receipt:
+        """What became of the receipt of that installation."""
+        numbers = (one.number for one in self.intents if one.master == master)
+        known = (self.found[n].receipt for n in numbers if n in self.found)
+        return next((one for one in known if one in (Receipt.MATCH, Receipt.MISMATCH)), Receipt.LOST)
+
+
+def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardState:
+    """The state that a card's records amount to, on top of `state` if one is given."""
+    state = state or CardState()
+    for record in records:
+        match record:
+            case Registered():
+                state = replace(state, registered=record)
+            case Intent():
+                state = replace(state, intents=tuple(sorted((*state.intents, record), key=lambda one: one.number)))
+            case Found():
+                known = state.found.get(record.number)
+                both = record if known is None else known.and_also(record)
+                state = replace(state, found={**state.found, record.number: both})
+            case Closed() if record.number >= state.settled:
+                state = replace(state, closed=record)
+            case Closed():
+                pass  # an older script's proof, overtaken
+    return state

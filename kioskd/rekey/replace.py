@@ -1,0 +1,159 @@
+"""`replace`: under the KRK, delete the old master set, install the new one, prove it, relock (order delete-first).
+
+At every instant the KRK opens the card, so the script may delete before it installs. A card whose earlier script was
+interrupted is either only proven (if its key information says that the new set is there) or installed again, with the
+earlier attempt deleted first and a higher install number.
+"""
+
+from kioskd.errors import TapEnds
+from kioskd.gp.keyinfo import KeyInformation
+from kioskd.rekey.asks import Conversation, DeriveMaster, Recall, RecoverKRK, Remember
+from kioskd.rekey.evidence import Subject, deletable, finishes, judge, krk_kvn
+from kioskd.rekey.records import CardState, Closed, Found, Intent, MasterRef, Purpose, Receipt, fold
+from kioskd.rekey.script import MAX_DELETES, Desk, Plan, Verified, greet, run, verify
+from kioskd.rekey.wire import Report
+
+PASSES = 3
+"""How often one tap may run a script before it asks for another tap."""
+
+
+def replace(desk: Desk, hearsay: KeyInformation | None, generation: int) -> Conversation[str]:
+    """Brings the card to `generation`; the outcome's name. `hearsay` is its key information, read in the clear."""
+    begun = False
+    for _ in range(PASSES):
+        state = fold((yield from Recall()))
+        if not state.issued:
+            raise TapEnds("unknown-card", "its issuance was never proven finished")
+        assert state.closed is not None
+        if not state.open and state.closed.master.generation == generation:
+            return "done" if begun else "already-done"
+        begun = True
+        found = yield from _replace_once(desk, state, hearsay, generation)
+        if found.key_information is not None:
+            hearsay = KeyInformation(found.key_information)
+    return "done" if (yield from _is_closed(generation)) else "not-finished"
+
+
+def _is_closed(generation: int) -> Conversation[bool]:
+    state = fold((yield from Recall()))
+    return not state.open and state.closed is not None and state.closed.master.generation == generation
+
+
+def _replace_once(desk: Desk, state: CardState, hearsay: KeyInformation | None, generation: int) -> Conversation[Found]:
+    """One session under the KRK, one script, and the case closed if its report proves enough."""
+    _check_generation(desk.subject, state, generation)
+    session = yield from _open_krk(desk, state)
+    if _worth_proving(state, hearsay, generation):
+        newest = _installed(state, generation)[0]
+        plan = Plan(Purpose.VERIFY, read_keys=True, greets=(newest.kvn,))
+    else:
+        plan = yield from _install(desk.subject, state, hearsay, generation)
+    state, found, _ = yield from run(desk, state, session, plan)
+    yield from conclude(desk.subject, state, found, plan.purpose, generation)
+    return found
+
+
+def conclude(subject: Subject, state: CardState, found: Found, purpose: Purpose, generation: int) -> Conversation[None]:
+    """Closes the case if `found`, evidence about the newest script, proves the card finished."""
+    assert state.last is not None
+    if found.number != state.last.number or not state.open or not finishes(subject, state, found, generation):
+        return
+    master, krk = found.proven_master, state.proven_krk or state.krks[-1]
+    assert master is not None
+    yield from Remember(Closed(found.number, purpose, master, krk, state.receipt_of(master)))
+
+
+def settle(subject: Subject, report: Report) -> Conversation[bool]:
+    """Judges a report that comes without its conversation, and closes the case if it may; False: not our script."""
+    state = fold((yield from Recall()))
+    intent = state.intent(report.number, report.digest)
+    if intent is None:
+        return False
+    if intent.number in state.found:
+        # Who judged it may have died before it closed the case.
+        yield from _conclude_late(subject, state, intent)
+        return True
+    found = yield from judge(subject, state, intent, report)
+    yield from Remember(found)
+    state = fold((found,), state)
+    yield from _conclude_late(subject, state, intent)
+    return True
+
+
+def _conclude_late(subject: Subject, state: CardState, intent: Intent) -> Conversation[None]:
+    found = state.found[intent.number]
+    if found.proven_master is not None and state.registered is not None and state.proven_krk is not None:
+        yield from conclude(subject, state, found, intent.purpose, found.proven_master.generation)
+
+
+def _open_krk(desk: Desk, state: CardState) -> Conversation[Verified]:
+    """A session under the KRK: the card's cryptogram chooses among the candidates, newest first."""
+    if not state.krks:
+        raise TapEnds("missing-cryptogram")
+    opened = yield from greet(desk, state, krk_kvn(state))
+    candidates = tuple(
+        RecoverKRK(krk, desk.subject.krk_label(krk.epoch, krk.install, krk.kvn))
+        for krk in reversed(state.krks)
+        if krk.kvn == opened.greeting.kvn
+    )
+    return (yield from verify(opened, candidates))
+
+
+def _worth_proving(state: CardState, hearsay: KeyInformation | None, generation: int) -> bool:
+    """Whether the new set may already be on the card, so that proving it is all that is left to do."""
+    installed = _installed(state, generation)
+    if not state.open or not installed or hearsay is None:
+        return False
+    last = state.last
+    failed = last is not None and last.purpose is Purpose.VERIFY and last.number in state.found
+    others = {one.kvn for one in state.masters} - {installed[0].kvn}
+    return (
+        not failed
+        and state.receipt_of(installed[0]) is not Receipt.MISMATCH
+        and installed[0].kvn in hearsay.kvns
+        and not others & hearsay.kvns
+    )
+
+
+def _installed(state: CardState, generation: int) -> tuple[MasterRef, ...]:
+    """The candidates of a generation, newest first."""
+    return tuple(one for one in reversed(state.masters) if one.generation == generation)
+
+
+def _install(subject: Subject, state: CardState, hearsay: KeyInformation | None, generation: int) -> Conversation[Plan]:
+    """Delete every set but the KRK, put the new one, read the key information, greet the new one."""
+    master = MasterRef(generation, subject.profile.master_kvn(generation), state.next_install)
+    handle = yield from DeriveMaster(subject.master_label(master))
+    return Plan(
+        Purpose.REPLACE,
+        deletes=_to_delete(state, hearsay),
+        new=handle,
+        master=master,
+        read_keys=True,
+        greets=(master.kvn,),
+    )
+
+
+def _to_delete(state: CardState, hearsay: KeyInformation | None) -> tuple[int, ...]:
+    """Our master sets that may be there, then the sets that nobody knows; never the KRK or a bystander."""
+    assert state.registered is not None
+    kept = {krk_kvn(state)} | {entry.kvn for entry in state.registered.bystanders}
+    ours = list(dict.fromkeys(one.kvn for one in state.masters))
+    # Hearsay may name anything: some cards read version 00 as all of them.
+    unknown = sorted(deletable(hearsay.kvns if hearsay else frozenset()) - set(ours))
+    return tuple(kvn for kvn in (*ours, *unknown) if kvn not in kept)[:MAX_DELETES]
+
+
+def _check_generation(subject: Subject, state: CardState, generation: int) -> None:
+    """Refuses a generation older than one that the card has had, and one whose slot is the present master set's.
+
+    The older one may have leaked: a vault put back from a copy, or a server that lags behind, would bring it back.
+    A shared slot would not tell before from after.
+    """
+    assert state.closed is not None
+    newest = max(one.generation for one in state.masters)
+    if generation < newest:
+        raise TapEnds("not-armed", f"the card has had generation {newest}, this vault is armed with {generation}")
+    present = state.closed.master
+    if present.generation != generation and present.kvn == subject.profile.master_kvn(generation):
+        raise TapEnds("kvn-taken", f"generations {present.generation} and {generation} share KVN {present.kvn:02X}")

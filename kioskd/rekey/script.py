@@ -1,0 +1,238 @@
+"""One script, from plan to evidence: wrapped as a whole, written down before it leaves, judged when it comes back."""
+
+from dataclasses import dataclass, replace
+
+from kioskd.errors import Malformed, TapEnds
+from kioskd.gp.apdu import SW, CommandAPDU, ResponseAPDU
+from kioskd.gp.isd import InitializeUpdateAnswer, delete_key, get_data, initialize_update, put_key
+from kioskd.gp.keys import KVN
+from kioskd.rekey.asks import (
+    Ask,
+    ChargeAttempt,
+    Conversation,
+    FirmLease,
+    KeyHandle,
+    NewChallenge,
+    OpenChannel,
+    Proves,
+    Remember,
+    Send,
+    WrapCommands,
+    WrapKeySet,
+)
+from kioskd.rekey.evidence import Subject, judge
+from kioskd.rekey.labels import Cryptogram
+from kioskd.rekey.profile import KEY_INFORMATION_TAG
+from kioskd.rekey.records import Act, CardState, Found, Greeting, Intent, MasterRef, Purpose, fold
+from kioskd.rekey.wire import MAX_STEPS, End, Report, Script, Step
+
+GREET_DEADLINE_MS = 10_000
+SCRIPT_DEADLINE_MS = 30_000
+MAX_DELETES = MAX_STEPS - 5
+
+_OK = (int(SW.OK),)
+_GONE = (int(SW.OK), int(SW.REFERENCED_DATA_NOT_FOUND))
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One conversation's place: which tap, at which terminal, about which card."""
+
+    tap: str
+    kiosk: str
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An INITIALIZE UPDATE that the card answered: the next script can run in its session."""
+
+    greeting: Greeting
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A session whose card cryptogram was verified, and the lease that this won."""
+
+    opened: Opened
+    handle: KeyHandle
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one script is to do."""
+
+    purpose: Purpose
+    deletes: tuple[int, ...] = ()
+    new: KeyHandle | None = None
+    master: MasterRef | None = None
+    cryptogram: Cryptogram | None = None
+    read_keys: bool = False
+    greets: tuple[int, ...] = ()
+
+    @property
+    def put_kvn(self) -> int:
+        """The key version number that it installs; 0 for none."""
+        installed = self.master or self.cryptogram
+        return installed.kvn if installed is not None else 0
+
+    @property
+    def acts(self) -> tuple[Act, ...]:
+        """The steps of the script by what they do."""
+        return (
+            Act.AUTHENTICATE,
+            *(Act.DELETE for _ in self.deletes),
+            *((Act.PUT,) if self.put_kvn else ()),
+            *((Act.READ_KEYS,) if self.read_keys else ()),
+            *(Act.GREET for _ in self.greets),
+        )
+
+
+def greet(desk: Desk, state: CardState, kvn: int) -> Conversation[Opened]:
+    """INITIALIZE UPDATE in a script of its own; `TapEnds` if the card does not open a session."""
+    challenge = yield from NewChallenge(desk.subject.profile.challenge_bytes)
+    step = Step(initialize_update(KVN(kvn), challenge).encode(), _OK)
+    report = yield from Send(Script(0, str(desk.subject.card), b"", GREET_DEADLINE_MS, (step,)))
+    _went_up(report, in_doubt=state.open)
+    response = _decoded(report.answers[0])
+    if response.sw in (SW.AUTHENTICATION_BLOCKED, SW.CONDITIONS_NOT_SATISFIED, SW.SECURITY_STATUS_NOT_SATISFIED):
+        raise TapEnds("card-locked", f"INITIALIZE UPDATE of KVN {kvn:02X} was answered {response.sw:04X}")
+    if not response.ok:
+        raise TapEnds("not-finished", f"INITIALIZE UPDATE of KVN {kvn:02X} was answered {response.sw:04X}")
+    answer = _read_answer(response.data)
+    if answer.kvn != kvn or answer.i & 0x20 == 0:
+        raise TapEnds("scp-unsupported", f"KVN {answer.kvn:02X}, i={answer.i:02X}, asked for KVN {kvn:02X}")
+    return Opened(Greeting(kvn, challenge), response.data)
+
+
+def verify(opened: Opened, candidates: tuple[Ask[KeyHandle], ...]) -> Conversation[Verified]:
+    """Finds the candidate that the card proves to hold, then takes the card's lease, in that order.
+
+    A card that proves none of them ends the tap: no EXTERNAL AUTHENTICATE, no retry.
+    """
+    for candidate in candidates:
+        handle = yield from candidate
+        if (yield from Proves(handle, opened.greeting.host_challenge, opened.answer)):
+            fence = yield from FirmLease()
+            return Verified(opened, handle, fence)
+    yield from ChargeAttempt(KVN(opened.greeting.kvn))
+    raise TapEnds("wrong-cryptogram", f"KVN {opened.greeting.kvn:02X}: none of {len(candidates)} key sets on record")
+
+
+def run(
+    desk: Desk, state: CardState, session: Verified, plan: Plan
+) -> Conversation[tuple[CardState, Found, Opened | None]]:
+    """Sends one script and judges its report; the state after it, the evidence, and the session that it left open."""
+    script, intent = yield from _prepare(desk, state, session, plan)
+    yield from Remember(intent)
+    state = fold_on(state, intent)
+    report = yield from Send(script)
+    # The sent script is the record's: a report for any other is not evidence about it.
+    if (report.number, report.digest) != (intent.number, intent.digest):
+        raise TapEnds("bad-message", "a report for another script")
+    krk = plan.new if plan.cryptogram is not None else None
+    found = yield from judge(desk.subject, state, intent, report, krk)
+    yield from Remember(found)
+    state = fold_on(state, found)
+    _went_up(report, in_doubt=True)
+    if report.answers and not _decoded(report.answers[0]).ok:
+        raise TapEnds("not-finished", "the card refused EXTERNAL AUTHENTICATE; it is not tried again")
+    return state, found, _left_open(intent, report)
+
+
+def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Conversation[tuple[Script, Intent]]:
+    """Wraps the plan's commands in the session and writes down what will verify its report."""
+    opened = session.opened
+    channel = yield from OpenChannel(
+        session.handle, opened.greeting.host_challenge, opened.answer, desk.subject.profile.level
+    )
+    commands = [delete_key(KVN(kvn)) for kvn in plan.deletes]
+    kcvs: tuple[bytes, ...] = ()
+    if plan.new is not None:
+        wrapped_set = yield from WrapKeySet(channel, plan.new)
+        fields = tuple(replace(one, with_length=desk.subject.profile.key_length_sent) for one in wrapped_set)
+        kcvs = tuple(one.kcv for one in fields)
+        commands.append(put_key(KVN(plan.put_kvn), fields))
+    if plan.read_keys:
+        commands.append(get_data(KEY_INFORMATION_TAG))
+    wrapped = yield from WrapCommands(channel, tuple(commands))
+    greetings = []
+    for kvn in plan.greets:
+        greetings.append(Greeting(kvn, (yield from NewChallenge(desk.subject.profile.challenge_bytes))))
+    script = Script(
+        number=(state.last.number if state.last else 0) + 1,
+        card=str(desk.subject.card),
+        after=opened.answer,
+        deadline_ms=SCRIPT_DEADLINE_MS,
+        steps=_steps(plan, wrapped.commands, greetings),
+        cryptogram=plan.cryptogram,
+    )
+    intent = Intent(
+        number=script.number,
+        digest=script.digest,
+        purpose=plan.purpose,
+        tap=desk.tap,
+        kiosk=desk.kiosk,
+        fence=session.fence,
+        opened=opened.greeting,
+        opened_answer=opened.answer,
+        acts=plan.acts,
+        deletes=plan.deletes,
+        put_kvn=plan.put_kvn,
+        master=plan.master,
+        cryptogram=plan.cryptogram,
+        kcvs=kcvs,
+        greetings=tuple(greetings),
+        marks=wrapped.marks,
+        sealed=wrapped.sealed,
+    )
+    return script, intent
+
+
+def _steps(plan: Plan, wrapped: tuple[CommandAPDU, ...], greetings: list[Greeting]) -> tuple[Step, ...]:
+    greets = tuple(initialize_update(KVN(one.kvn), one.host_challenge) for one in greetings)
+    commands = (*wrapped, *greets)
+    accepts = (_GONE if act is Act.DELETE else _OK for act in plan.acts)
+    return tuple(Step(command.encode(), accept) for command, accept in zip(commands, accepts, strict=True))
+
+
+def _went_up(report: Report, *, in_doubt: bool) -> None:
+    """Ends the tap where the script could not run to an answer of the card."""
+    match report.end:
+        case End.TORN | End.IN_DOUBT:
+            raise TapEnds("card-pulled-in-doubt" if in_doubt else "card-pulled")
+        case End.LATE:
+            raise TapEnds("too-late")
+        case End.REFUSED:
+            raise TapEnds("script-refused")
+        case End.COMPLETE | End.STOPPED:
+            if not report.answers:
+                raise TapEnds("bad-message", "a report without answers")
+
+
+def _left_open(intent: Intent, report: Report) -> Opened | None:
+    """The session that the script's last INITIALIZE UPDATE opened, if the script got so far."""
+    if report.end is not End.COMPLETE or not intent.greetings or len(report.answers) != len(intent.acts):
+        return None
+    return Opened(intent.greetings[-1], _decoded(report.answers[-1]).data)
+
+
+def _decoded(raw: bytes) -> ResponseAPDU:
+    try:
+        return ResponseAPDU.decode(raw)
+    except Malformed as wrong:
+        raise TapEnds("unreadable-card", str(wrong)) from wrong
+
+
+def _read_answer(data: bytes) -> InitializeUpdateAnswer:
+    try:
+        return InitializeUpdateAnswer.parse(data)
+    except Malformed as wrong:
+        raise TapEnds("scp-unsupported", str(wrong)) from wrong
+
+
+def fold_on(state: CardState, record: Intent | Found) -> CardState:
+    """The state after one more record, without asking for all of them again."""
+    return fold((record,), state)

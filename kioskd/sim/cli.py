@@ -1,0 +1,130 @@
+"""`kioskd sim card`: the virtual card in a virtual reader, at a test engineer's word."""
+
+import argparse
+import contextlib
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kioskd.config import load_yaml
+from kioskd.errors import KioskError, NoCard
+from kioskd.gp.apdu import INS
+from kioskd.virtual.card import Tear, VirtualCard
+from kioskd.virtual.card_options import CardOptions
+from kioskd.virtual.pcscd import PrivatePcscd
+from kioskd.virtual.vpcd import CardInReader, Pace
+
+PORT = 35963
+"""Where Debian's vpcd listens for its first slot."""
+
+HELP = """\
+  insert                  put the card in
+  pull                    take it out
+  tear before|after INS   lose power once, before or after a command: PUT_KEY, DELETE, any, ...
+  state                   what the card holds
+  quit                    end (so does Ctrl-D)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedCard:
+    """The options file: the card's kind and pace."""
+
+    card: CardOptions = field(default_factory=CardOptions)
+    pace: Pace = field(default_factory=Pace)
+
+
+def main(argv: list[str]) -> int:
+    """Runs the card until quit; 2 with one sentence for anything that cannot be done."""
+    parser = argparse.ArgumentParser("kioskd sim", description="tools for test engineers")
+    tools = parser.add_subparsers(required=True, metavar="TOOL")
+    card = tools.add_parser("card", help="the virtual card in a virtual reader", epilog=HELP)
+    card.add_argument("--state", type=Path, required=True, help="the card's memory; made if it is not there")
+    card.add_argument("--options", type=Path, help="YAML: what kind of card a new one is, and its pace")
+    card.add_argument("--host", default="127.0.0.1", help="where vpcd listens")
+    card.add_argument("--port", type=int, default=PORT, help=f"its port (default {PORT})")
+    card.add_argument("--private", action="store_true", help="start a pcscd of its own, that nobody else sees (root)")
+    args = parser.parse_args(argv)
+    try:
+        options = load_yaml(SimulatedCard, args.options) if args.options else SimulatedCard()
+        with _reader(args) as connect:
+            hand = CardInReader(VirtualCard(args.state, options.card), connect, options.pace)
+            _obey(hand)
+    except KioskError as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    return 0
+
+
+@contextlib.contextmanager
+def _reader(args: argparse.Namespace) -> Iterator[Callable[[], socket.socket]]:
+    """A way to put a card into a reader."""
+    if not args.private:
+        yield lambda: _connect(args.host, args.port)
+        return
+    with tempfile.TemporaryDirectory(prefix="kioskd-") as folder, PrivatePcscd(Path(folder)) as pcscd:
+        for name, value in pcscd.environment.items():
+            print(f"For PC/SC programs: {name}={value}, reader {pcscd.readers[0].name!r}")
+        yield pcscd.connect_card
+
+
+def _connect(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_connection((host, port), timeout=None)
+    except OSError as wrong:
+        raise NoCard(f"{host}:{port}: no vpcd listens there ({wrong.strerror}); is pcscd running with vpcd?") from wrong
+
+
+def _obey(hand: CardInReader) -> None:
+    """Obeys one line at a time until quit or the end of input."""
+    print(HELP, end="")
+    try:
+        for line in sys.stdin:
+            if line.split()[:1] == ["quit"]:
+                return
+            _do(hand, line.split())
+    finally:
+        hand.pull()
+
+
+def _do(hand: CardInReader, words: list[str]) -> None:
+    match words:
+        case ["insert"] if hand.inserted:
+            print("the card is in already")
+        case ["insert"]:
+            hand.insert()
+            print("the card is in the reader")
+        case ["pull"]:
+            hand.pull()
+            print("the card is out")
+        case ["tear", ("before" | "after") as when, name]:
+            _tear(hand, Tear(when), name.upper())
+        case ["state"]:
+            print("\n".join(state(hand.card)))
+        case []:
+            pass
+        case _:
+            print(HELP, end="")
+
+
+def _tear(hand: CardInReader, when: Tear, name: str) -> None:
+    if name != "ANY" and name not in INS.__members__:
+        print(f"no command is called {name}; there are any, {', '.join(INS.__members__)}")
+        return
+    hand.card.tear(when, None if name == "ANY" else INS[name])
+    print(f"the card will lose power once {when.value} the next {name.replace('_', ' ')}")
+
+
+def state(card: VirtualCard) -> list[str]:
+    """The card's memory for a person: no key value."""
+    memory = card.memory
+    lines = [
+        f"card {card.options.serial.hex().upper()}, life cycle {memory.life_cycle.name}, i={card.options.scp_i:02X}",
+        "  KVN   keys         tries left   sequence",
+    ]
+    for one in memory.sets:
+        lines.append(f"  {one.kvn:02X}    AES-{8 * len(one.enc)}      {one.tries:>10} {one.sequence:>10}")
+    return lines

@@ -1,0 +1,175 @@
+"""A terminal from start to end: readers, link, journal, status socket, and a task for each tap."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from kioskd.config import TerminalConfig, file_of
+from kioskd.edges import systemd
+from kioskd.edges.journal import SqliteJournal
+from kioskd.edges.link import connect
+from kioskd.edges.local_http import serve_local
+from kioskd.edges.pcsc import PcscReaders
+from kioskd.edges.tls import client_context
+from kioskd.edges.trace_file import RecordingReaders
+from kioskd.ports import Panel, ReaderEvent, ReaderState
+from kioskd.rekey.relay import RelayPolicy
+from kioskd.terminal.panel import WELCOME, LinePanel
+from kioskd.terminal.status import Status
+from kioskd.terminal.tap import TapRecord, TapRun, Terminal
+from kioskd.terminal.uplink import Uplink
+from kioskd.version import VERSION
+
+log = logging.getLogger(__name__)
+
+FINISH_S = 40.0
+"""How long a script that is under way may take to finish when the service is told to stop."""
+
+SOCKET_MODE = 0o660
+
+
+class Floor:
+    """Starts a tap for each card that arrives, one at a time in each reader."""
+
+    def __init__(self, terminal: Terminal, status: Status, on_tap: Callable[[TapRecord], None]) -> None:
+        self._terminal, self._status, self._on_tap = terminal, status, on_tap
+        self._closing = False
+        self._taps: dict[str, asyncio.Task[None]] = {}
+
+    async def take(self, event: ReaderEvent) -> None:
+        """Acts on one change at the readers."""
+        panel, readers = self._terminal.panel, self._status.readers
+        self._status.pcscd = "down" if event.state is ReaderState.DOWN else "up"
+        if event.state is ReaderState.DOWN:
+            readers.clear()
+        elif event.state is ReaderState.GONE:
+            readers.pop(event.reader, None)
+        else:
+            readers[event.reader] = event.state
+        if self._show_standing_fault() or event.state is ReaderState.GONE:
+            return
+        if event.state is ReaderState.CARD:
+            if not self._closing:
+                before = self._taps.get(event.reader)
+                self._taps[event.reader] = asyncio.create_task(self._tap(event.reader, before))
+        elif event.state is ReaderState.MUTE:
+            panel.show("unreadable-card")
+        elif not self._busy():
+            panel.say(WELCOME)
+
+    async def finish(self) -> None:
+        """Waits for the taps that are under way, for a bounded time; takes no new card."""
+        self._closing = True
+        running = [task for task in self._taps.values() if not task.done()]
+        if running:
+            await asyncio.wait(running, timeout=FINISH_S)
+
+    async def _tap(self, reader: str, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+            if self._taps[reader] is not asyncio.current_task() or self._status.readers.get(reader) != ReaderState.CARD:
+                return  # that card has left while the one before it was being finished
+        run = TapRun(self._terminal, reader)
+        self._status.under_way += 1
+        try:
+            outcome = await run.run()
+        finally:
+            self._status.under_way -= 1
+        self._terminal.panel.show(outcome)
+        self._status.count(run.record)
+        systemd.notify(f"STATUS=last tap: {outcome}")
+        self._on_tap(run.record)
+        self._show_standing_fault()
+
+    def _show_standing_fault(self) -> bool:
+        """Out of service: no daemon, or no reader; whether it is so."""
+        if self._status.pcscd == "up" and self._status.readers:
+            return False
+        self._terminal.panel.show("pcscd-down" if self._status.pcscd == "down" else "no-reader")
+        return True
+
+    def _busy(self) -> bool:
+        return any(not task.done() for task in self._taps.values())
+
+
+async def run_terminal(
+    config: TerminalConfig, purpose: str, role: str, *, on_tap: Callable[[TapRecord], bool], panel: Panel | None = None
+) -> None:
+    """Runs until SIGTERM, SIGINT, or until `on_tap` says that this was the last one."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    def after_tap(record: TapRecord) -> None:
+        if on_tap(record):
+            stop.set()
+
+    async with AsyncExitStack() as stack:
+        terminal, status, readers = await _assemble(config, purpose, role, panel or LinePanel(), stack)
+        floor = Floor(terminal, status, after_tap)
+        async with serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): lambda _: status.tell(terminal)}):
+            tasks = [
+                asyncio.create_task(work)
+                for work in (terminal.uplink.run(), _watch(readers, floor), systemd.watchdog())
+            ]
+            status.ready_ms = _age_ms()
+            gc.freeze()  # what the start has made stays: no collection in a tap looks through it again
+            systemd.notify("READY=1\nSTATUS=ready")
+            log.info("%s %s is ready after %.0f ms", role, config.name, status.ready_ms)
+            try:
+                await stop.wait()
+                systemd.notify("STOPPING=1")
+                await floor.finish()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _assemble(
+    config: TerminalConfig, purpose: str, role: str, panel: Panel, stack: AsyncExitStack
+) -> tuple[Terminal, Status, PcscReaders]:
+    tls = identity(config)
+    journal = SqliteJournal(Path(config.journal))
+    stack.push_async_callback(journal.close)
+    readers = PcscReaders(config.reader.transmit_timeout_s, config.reader.name_contains)
+    stack.push_async_callback(readers.close)
+    server = config.server
+    software = f"kioskd {VERSION}"
+    uplink = Uplink(config.name, software, lambda: connect(server.host, server.port, server.name, tls), journal)
+    policy = RelayPolicy(
+        aids=tuple(bytes.fromhex(aid) for aid in config.policy.aids),
+        level=int(config.policy.level, 16),
+        tags=tuple(int(tag, 16) for tag in config.policy.tags),
+    )
+    cards = RecordingReaders(readers, Path(config.trace)) if config.trace else readers
+    terminal = Terminal(purpose, cards, uplink, journal, panel, policy, server.patience_s)
+    return terminal, Status(config.name, role, software), readers
+
+
+def identity(config: TerminalConfig) -> ssl.SSLContext:
+    """The terminal's TLS identity; `BadConfiguration` if its files are none."""
+    return client_context(file_of(config.tls.ca), file_of(config.tls.certificate), file_of(config.tls.key))
+
+
+async def _watch(readers: PcscReaders, floor: Floor) -> None:
+    async with contextlib.aclosing(readers.events()) as events:
+        async for event in events:
+            try:
+                await floor.take(event)
+            except Exception:
+                log.exception("reader %s: %s failed", event.reader, event.state)
+
+
+def _age_ms() -> float:
+    """Since this process was started, imports included; to 10 ms, as the kernel counts."""
+    ticks = int(Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19])
+    return 1000 * (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))

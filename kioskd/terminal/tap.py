@@ -1,0 +1,258 @@
+"""What happens at a tap, seen from the terminal: one task from the card's arrival to one outcome."""
+
+import asyncio
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from kioskd.drive import drive
+from kioskd.errors import (
+    JournalFailed,
+    KioskError,
+    KioskNotTrusted,
+    LinkLost,
+    Malformed,
+    PcscdDown,
+    ReaderHung,
+    ServerDown,
+    ServerNotTrusted,
+    TapEnds,
+)
+from kioskd.gp.apdu import INS
+from kioskd.outcomes import CATALOGUE
+from kioskd.ports import Card, CardReaders, Journal, Panel
+from kioskd.rekey.asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
+from kioskd.rekey.relay import CardSession, RelayPolicy, check, relay
+from kioskd.rekey.wire import (
+    End,
+    Refuse,
+    Report,
+    ReportMessage,
+    Script,
+    ScriptMessage,
+    Step,
+    Tap,
+    Verdict,
+)
+from kioskd.terminal.panel import LEAVE_IT
+from kioskd.terminal.uplink import TapLine, Uplink
+
+log = logging.getLogger(__name__)
+
+_LINK = frozenset(one.outcome for one in (LinkLost, ServerDown, ServerNotTrusted, KioskNotTrusted, Malformed))
+UNTOUCHED = "Your card works as before."
+"""The cardholder's words that are not true any more once a change was begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One entry of a tap's timeline: what, and how long it took in milliseconds."""
+
+    what: str
+    ms: float
+
+
+@dataclass(slots=True)
+class TapRecord:
+    """How a tap went, for status and demo: no data, only names and times."""
+
+    tap: str
+    reader: str
+    began: float = field(default_factory=time.time)
+    outcome: str = ""
+    ms: float = 0
+    moments: list[Moment] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Terminal:
+    """What all taps of a terminal share."""
+
+    purpose: str  # "replace" or "issue"
+    readers: CardReaders
+    uplink: Uplink
+    journal: Journal
+    panel: Panel
+    policy: RelayPolicy
+    link_patience_s: float = 3.0  # how long a tap waits for the link, where there is none
+
+
+class TapRun:
+    """One tap."""
+
+    def __init__(self, terminal: Terminal, reader: str) -> None:
+        self.record = TapRecord(f"{secrets.token_hex(4)}", reader)
+        self._terminal = terminal
+        self._session = CardSession()
+        self._card: Card | None = None
+        self._script: Script | None = None
+        self._arrived = 0.0
+        self._noted = b""  # the digest of the last script that may have changed the card
+        self._end: End | None = None  # how that script ended
+        self._trouble: KioskError | None = None  # of the reader, or of the journal before its note
+
+    async def run(self) -> str:
+        """From the card's arrival to the outcome's name; every error ends in one."""
+        began = time.monotonic()
+        try:
+            outcome = await self._run()
+        except TapEnds as end:
+            log.info("tap %s: %s", self.record.tap, end)
+            outcome = end.name
+        except LinkLost as lost:
+            log.info("tap %s: %s", self.record.tap, lost)
+            outcome = lost.outcome
+        except KioskError as wrong:
+            log.warning("tap %s: %s: %s", self.record.tap, wrong.outcome, wrong)
+            outcome = wrong.outcome
+        except Exception:
+            log.exception("tap %s: failed", self.record.tap)
+            outcome = "internal"
+        finally:
+            if self._card is not None:
+                await self._card.close()
+        outcome = self._true(outcome)
+        self.record.outcome, self.record.ms = outcome, 1000 * (time.monotonic() - began)
+        asyncio.get_running_loop().call_soon(self._log_moments)  # the cardholder does not wait for the log
+        return outcome
+
+    async def _run(self) -> str:
+        terminal = self._terminal
+        terminal.panel.say(LEAVE_IT)
+        began = time.monotonic()
+        self._card = await terminal.readers.connect(self.record.reader)
+        self._time("connect", began)
+        if not terminal.uplink.connected:
+            await terminal.uplink.wait(terminal.link_patience_s)
+        waiting = asyncio.create_task(terminal.uplink.waiting_for_tap())  # while the card is read
+        try:
+            answers = await self._identify(terminal.uplink.identify)
+            pending = await waiting
+        finally:
+            waiting.cancel()
+        async with terminal.uplink.tap(self.record.tap) as line:
+            sent = time.monotonic()
+            await line.send(lambda head: Tap(head, terminal.purpose, answers, pending))
+            return await self._obey(line, sent)
+
+    async def _identify(self, steps: tuple[Step, ...]) -> tuple[bytes, ...]:
+        check(steps, self._terminal.policy, greeted=False)
+        answers = []
+        for step in steps:
+            raw = await self._transmit(step.command)
+            if raw is None:
+                raise TapEnds("card-pulled")
+            answers.append(raw)
+            if step.accept and int.from_bytes(raw[-2:]) not in step.accept:
+                break
+        return tuple(answers)
+
+    async def _obey(self, line: TapLine, sent: float) -> str:
+        """Runs what the server sends until it says how the tap ended; its last message left at `sent`."""
+        while True:
+            message = await line.receive()
+            self._time("round trip", sent)
+            match message:
+                case ScriptMessage(_, script):
+                    line.running = script.digest
+                    try:
+                        report = await self._run_script(script)
+                    finally:
+                        line.running = b""
+                    sent = time.monotonic()
+                    await line.send(lambda head, report=report: ReportMessage(head, report))  # type: ignore[misc]
+                    if isinstance(self._trouble, JournalFailed):
+                        raise self._trouble
+                case Verdict(_, outcome) if outcome in CATALOGUE:
+                    return outcome
+                case Refuse(_, outcome, detail) if outcome in CATALOGUE:
+                    log.info("tap %s: refused: %s: %s", self.record.tap, outcome, detail)
+                    return outcome
+                case Verdict() | Refuse():
+                    raise TapEnds("bad-message", "an outcome that is not in the catalogue")
+                case _:
+                    raise TapEnds("bad-message", f"a server does not send {type(message).__name__}")
+
+    async def _run_script(self, script: Script) -> Report:
+        self._script, self._arrived = script, time.monotonic()
+        try:
+            report, self._session = await drive(relay(script, self._terminal.policy, self._session), self._answer)
+        except JournalFailed as wrong:
+            # Nothing was changed: without its note the script went no further.
+            self._trouble = wrong
+            return Report(script.number, script.digest, End.REFUSED, ())
+        if report.end is End.REFUSED:
+            log.warning("tap %s: script %d is not on the allow-list", self.record.tap, script.number)
+        if self._noted == script.digest:
+            self._end = report.end
+        return report
+
+    async def _answer(self, ask: Ask[Any]) -> Any:
+        match ask:
+            case Transmit(command):
+                return await self._transmit(command)
+            case NoteInDoubt(script):
+                began = time.monotonic()
+                await self._terminal.journal.note_in_doubt(script)
+                self._noted, self._end = script.digest, None
+                return self._time("journal: note", began)
+            case KeepReport(report):
+                return await self._keep(report)
+            case Elapsed():
+                return int(1000 * (time.monotonic() - self._arrived))
+        raise AssertionError(f"no answer to {type(ask).__name__}")
+
+    async def _keep(self, report: Report) -> None:
+        """Makes the answers durable. A full disk does not turn back a card that is begun: its note stands."""
+        assert self._script is not None
+        began = time.monotonic()
+        try:
+            await self._terminal.journal.keep_report(self._script.card, report)
+        except JournalFailed as wrong:
+            log.error("tap %s: the answers are not in the journal, they go up all the same: %s", self.record.tap, wrong)
+        self._time("journal: answers", began)
+
+    async def _transmit(self, command: bytes) -> bytes | None:
+        assert self._card is not None
+        began = time.monotonic()
+        try:
+            raw = await self._card.transmit(command)
+        except (PcscdDown, ReaderHung) as wrong:
+            # For the card it is as if it had been pulled: what is known goes up.
+            log.warning("tap %s: %s: %s", self.record.tap, wrong.outcome, wrong)
+            self._trouble, raw = wrong, None
+        answered = "torn" if raw is None else f"{raw[-2:].hex().upper()}"
+        self._time(f"{_name(command)} {answered}", began)
+        return raw
+
+    def _log_moments(self) -> None:
+        for moment in self.record.moments:
+            log.info("tap %s: %s in %.1f ms", self.record.tap, moment.what, moment.ms)
+        log.info("tap %s: %s in %.0f ms", self.record.tap, self.record.outcome, self.record.ms)
+
+    def _time(self, what: str, began: float) -> None:
+        self.record.moments.append(Moment(what, 1000 * (time.monotonic() - began)))
+
+    def _true(self, outcome: str) -> str:
+        """What is true of the card at this outcome, which may not know that a change was begun."""
+        if self._trouble is not None:
+            return self._trouble.outcome
+        if not self._noted:
+            known = self._terminal.uplink.problem if outcome == "link-lost" and self._script is None else ""
+            return known or outcome
+        if outcome not in _LINK and not CATALOGUE[outcome].cardholder.endswith(UNTOUCHED):
+            return outcome
+        if self._end is End.COMPLETE and self._terminal.purpose == "replace":
+            return "ready-unconfirmed"  # one script does it all; issuing takes more
+        return "card-pulled-in-doubt" if self._end is End.TORN else "not-finished"
+
+
+def _name(command: bytes) -> str:
+    """A command in words: its instruction and parameters, never its data."""
+    try:
+        ins = INS(command[1]).name.replace("_", " ")
+    except (ValueError, IndexError):
+        ins = command[1:2].hex().upper()
+    return f"{ins} {command[2:4].hex().upper()}"

@@ -1,0 +1,150 @@
+"""The keys that close and open a bundle, in software."""
+
+import os
+from dataclasses import replace
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from kioskd.errors import BadBundle, BadConfiguration, VaultError
+from kioskd.rekey.bundle import Bundle, BundleContents, BundleHeader
+from kioskd.secret import Secret
+
+MIN_RSA_BITS = 2048
+RSA_BITS = 3072
+OAEP_HASH = "SHA1"
+
+# SHA-1 inside OAEP is not weak here, and it is what the smaller tokens have.
+OAEP = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
+
+_SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
+
+PublicKey = rsa.RSAPublicKey | Ed25519PublicKey
+
+
+def make_rsa(bits: int) -> Secret:
+    """A new RSA private key, PKCS#8; `VaultError` for fewer than 2048 bits."""
+    if not MIN_RSA_BITS <= bits <= 8192:
+        raise VaultError(f"an RSA pair has {MIN_RSA_BITS} to 8192 bits here, not {bits}")
+    private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    der, pkcs8 = serialization.Encoding.DER, serialization.PrivateFormat.PKCS8
+    return Secret(private.private_bytes(der, pkcs8, serialization.NoEncryption()))
+
+
+def load_private(pkcs8: Secret, *, ours: bool = True) -> rsa.RSAPrivateKey:
+    """The RSA key of PKCS#8 DER; `VaultError` for anything else.
+
+    The full check of its numbers takes a hundred times as long as its use; a key of our own seal was checked before.
+    """
+    try:
+        key = serialization.load_der_private_key(pkcs8.reveal(), None, unsafe_skip_rsa_key_validation=ours)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as wrong:
+        raise VaultError("the private key is damaged") from wrong
+    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < MIN_RSA_BITS:
+        raise VaultError(f"the private key is not RSA with {MIN_RSA_BITS} bits or more")
+    return key
+
+
+def load_public(spki: bytes) -> rsa.RSAPublicKey:
+    """The RSA key of SubjectPublicKeyInfo DER; `VaultError` for anything else."""
+    try:
+        key = serialization.load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm) as wrong:
+        raise VaultError("the public key is damaged") from wrong
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
+        raise VaultError(f"the public key is not RSA with {MIN_RSA_BITS} bits or more")
+    return key
+
+
+def read_transport_key(pem: bytes) -> rsa.RSAPublicKey:
+    """An access server's transport key from PEM; `BadConfiguration` for anything else."""
+    key = _read_pem(pem, "transport key")
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
+        raise BadConfiguration(f"transport key: is not RSA with {MIN_RSA_BITS} bits or more")
+    return key
+
+
+def read_kms_key(pem: bytes) -> Ed25519PublicKey:
+    """The key management server's key from PEM; `BadConfiguration` for anything else."""
+    key = _read_pem(pem, "KMS key")
+    if not isinstance(key, Ed25519PublicKey):
+        raise BadConfiguration("KMS key: is not Ed25519")
+    return key
+
+
+def _read_pem(pem: bytes, what: str) -> object:
+    try:
+        return serialization.load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as wrong:
+        raise BadConfiguration(f"{what}: is not a public key in PEM") from wrong
+
+
+def spki_of(key: PublicKey) -> bytes:
+    """The key's SubjectPublicKeyInfo, DER."""
+    return key.public_bytes(serialization.Encoding.DER, _SPKI)
+
+
+def pem_of(key: PublicKey) -> bytes:
+    """The key's SubjectPublicKeyInfo, PEM."""
+    return key.public_bytes(serialization.Encoding.PEM, _SPKI)
+
+
+def fingerprint_of(key: PublicKey) -> bytes:
+    """SHA-256 of the key's SubjectPublicKeyInfo."""
+    return sha256(spki_of(key)).digest()
+
+
+def seal_bundle(
+    header: BundleHeader, contents: BundleContents, recipient: rsa.RSAPublicKey, signing: Ed25519PrivateKey
+) -> bytes:
+    """A bundle file: the contents under a fresh key, that key to the recipient, all of it signed."""
+    kek = Secret(AESGCM.generate_key(256))
+    nonce = os.urandom(12)
+    bundle = Bundle(
+        header=header,
+        kek=recipient.encrypt(kek.reveal(), OAEP),
+        nonce=nonce,
+        payload=AESGCM(kek.reveal()).encrypt(nonce, contents.encode().reveal(), header.encode()),
+        signature=b"",
+    )
+    return replace(bundle, signature=signing.sign(bundle.signed_part())).encode()
+
+
+def open_bundle(
+    raw: bytes, sender: Ed25519PublicKey, transport: rsa.RSAPrivateKey, now: int
+) -> tuple[BundleHeader, BundleContents]:
+    """A bundle's header and keys; `BadBundle` unless `sender` signed it, for this key, for this time."""
+    bundle = Bundle.decode(raw)
+    header = bundle.header
+    try:
+        sender.verify(bundle.signature, bundle.signed_part())
+    except InvalidSignature as wrong:
+        raise BadBundle("bundle: altered, or signed by another key management server") from wrong
+    if header.recipient != fingerprint_of(transport.public_key()):
+        raise BadBundle("bundle: is for another access server")
+    if now < header.not_before:
+        raise BadBundle("bundle: may not be imported yet")
+    if now > header.not_after:
+        raise BadBundle("bundle: has expired")
+    try:
+        kek = Secret(transport.decrypt(bundle.kek, OAEP))
+        contents = Secret(AESGCM(kek.reveal()).decrypt(bundle.nonce, bundle.payload, header.encode()))
+    except (ValueError, InvalidTag) as wrong:
+        raise BadBundle("bundle: does not open with the transport key") from wrong
+    return header, _checked(BundleContents.decode(contents))
+
+
+def _checked(contents: BundleContents) -> BundleContents:
+    """Refuses a pair whose halves do not belong together."""
+    try:
+        public = load_public(contents.public)
+        private = None if contents.private is None else load_private(contents.private, ours=False)
+    except VaultError as wrong:
+        raise BadBundle(f"bundle: {wrong}") from wrong
+    if private is not None and spki_of(private.public_key()) != spki_of(public):
+        raise BadBundle("bundle: the epoch's private key is not that of its public key")
+    return contents

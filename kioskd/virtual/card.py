@@ -1,0 +1,290 @@
+"""The virtual card: a GlobalPlatform 2.3.1 Issuer Security Domain that speaks SCP03.
+
+Each command is atomic: it changes the memory once, in the file before its answer leaves, or not at all. A reset clears
+the session and nothing else. For every wrong command there is the status word that the specification names.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+from kioskd.errors import ChannelBroken, KioskError, Malformed
+from kioskd.gp.aes import derive_session_keys
+from kioskd.gp.apdu import INS, MAX_LE, MAX_RESPONSE_BYTES, SW, CommandAPDU, ResponseAPDU
+from kioskd.gp.isd import SCP03, InitializeUpdateAnswer
+from kioskd.gp.keys import BlockKey
+from kioskd.gp.life_cycle import LifeCycle
+from kioskd.gp.scp03 import LEVELS, CardChannel, card_cryptogram, pseudo_random_challenge
+from kioskd.gp.tlv import TLV
+from kioskd.virtual.card_commands import COMMANDS, SEQUENCE_BYTES, Situation, status
+from kioskd.virtual.card_memory import SEQUENCE_MAX, CardFile, CardMemory, fresh_memory, load, save
+from kioskd.virtual.card_options import CardOptions
+
+ATR = bytes.fromhex("3B80800101")
+
+_PLAIN, _SECURED_PLAIN, _PROPRIETARY, _SECURED = 0x00, 0x04, 0x80, 0x84
+_CHANNEL_BITS, _SECURE_MESSAGING = 0x03, 0x04
+_MANAGED = frozenset({_PROPRIETARY, _SECURED})
+_CLASSES: Mapping[int, frozenset[int]] = {
+    INS.SELECT: frozenset({_PLAIN}),
+    INS.GET_RESPONSE: frozenset({_PLAIN}),
+    INS.INITIALIZE_UPDATE: frozenset({_PROPRIETARY}),
+    INS.EXTERNAL_AUTHENTICATE: frozenset({_SECURED}),
+    INS.GET_DATA: _MANAGED | {_PLAIN, _SECURED_PLAIN},
+    INS.DELETE: _MANAGED,
+    INS.PUT_KEY: _MANAGED,
+    INS.SET_STATUS: _MANAGED,
+    INS.GET_STATUS: _MANAGED,
+}
+
+
+class Tear(StrEnum):
+    """When the card loses power: before a command does anything, or after it did all but answer."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+class Torn(KioskError):
+    """The card lost power in the midst of a command; nobody gets an answer."""
+
+    outcome = "card-pulled"
+
+
+@dataclass(slots=True)
+class _Session:
+    """What a reset clears."""
+
+    greeting: tuple[int, bytes, bytes] | None = None  # KVN, host challenge, card challenge
+    channel: CardChannel | None = None
+    kvn: int = 0
+    authenticated: bool = False
+    dek: BlockKey | None = None
+    waiting: bytes = b""  # the rest of a long answer, with its status word
+
+
+@dataclass(slots=True)
+class VirtualCard:
+    """One card. `transmit` takes any bytes and answers at least a status word; it raises only `Torn`.
+
+    A card whose file is there already is what that file says; `options` are for a new one.
+    """
+
+    path: Path | None = None
+    options: CardOptions = field(default_factory=CardOptions)
+    durable: bool = False  # whether each change waits for the disk
+    random: Callable[[int], bytes] = secrets.token_bytes  # asked only where i says that the challenge is random
+    memory: CardMemory = field(init=False)
+    _session: _Session = field(init=False, default_factory=_Session)
+    _tear: tuple[Tear, int | None, int] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        stored = load(self.path) if self.path is not None else None
+        if stored is None:
+            self._keep(fresh_memory(self.options))
+        else:
+            self.options, self.memory = stored.options, stored.memory
+
+    @property
+    def atr(self) -> bytes:
+        """The answer to reset."""
+        return ATR
+
+    @property
+    def kvns(self) -> frozenset[int]:
+        """The key sets on the card."""
+        return frozenset(one.kvn for one in self.memory.sets)
+
+    def key_values(self) -> tuple[bytes, ...]:
+        """Every key in the card's memory: what a leak test looks for."""
+        return tuple(value for one in self.memory.sets for value in (one.enc, one.mac, one.dek))
+
+    def reset(self) -> None:
+        """Power off and on: the session is gone, the memory stays."""
+        self._session = _Session()
+
+    def tear(self, when: Tear, ins: int | None = None, skip: int = 0) -> None:
+        """Plans to lose power once: at the command after the next `skip` ones with that instruction (None: any)."""
+        self._tear = (when, ins, skip)
+
+    def transmit(self, raw: bytes) -> bytes:
+        """The answer to one raw command."""
+        torn = self._due(raw)
+        if torn is Tear.BEFORE:
+            self.reset()
+            raise Torn("before the command")
+        try:
+            answer = self._in_parts(CommandAPDU.decode(raw))
+        except Malformed:
+            answer = status(SW.WRONG_LENGTH)
+        except OSError:
+            answer = status(SW.MEMORY_FAILURE)  # the file could not be written: nothing has changed
+        if torn is Tear.AFTER:
+            self.reset()
+            raise Torn("after the command")
+        return answer.encode()
+
+    def _due(self, raw: bytes) -> Tear | None:
+        if self._tear is None:
+            return None
+        when, ins, skip = self._tear
+        if ins is not None and raw[1:2] != bytes((ins,)):
+            return None
+        self._tear = (when, ins, skip - 1) if skip else None
+        return None if skip else when
+
+    def _keep(self, memory: CardMemory) -> None:
+        if self.path is not None:
+            save(self.path, CardFile(self.options, memory), durable=self.durable)
+        self.memory = memory
+
+    # --- the card manager ---------------------------------------------------------------------------------------
+
+    def _in_parts(self, command: CommandAPDU) -> ResponseAPDU:
+        """The answer, or its first 256 bytes and how many wait for GET RESPONSE."""
+        if not self.options.globalplatform:
+            return status(SW.NOT_FOUND if command.ins == INS.SELECT else SW.INS_NOT_SUPPORTED)
+        answer = self._answer(command).encode()
+        if len(answer) <= MAX_RESPONSE_BYTES:
+            return ResponseAPDU.decode(answer)
+        self._session.waiting = answer[MAX_LE:]
+        left = len(self._session.waiting) - 2
+        return ResponseAPDU(answer[:MAX_LE], 0x6100 | min(left, MAX_LE) % MAX_LE)
+
+    def _answer(self, command: CommandAPDU) -> ResponseAPDU:
+        if command.cla & ~(_CHANNEL_BITS | _SECURE_MESSAGING) not in (_PLAIN, _PROPRIETARY):
+            return status(SW.CLA_NOT_SUPPORTED)
+        if command.cla & _CHANNEL_BITS:
+            return status(SW.LOGICAL_CHANNEL_UNSUPPORTED)
+        if self.memory.life_cycle is LifeCycle.TERMINATED and command.ins != INS.GET_DATA:
+            return status(SW.CONDITIONS_NOT_SATISFIED)
+        waiting, self._session.waiting = self._session.waiting, b""
+        if self._is_secured(command):
+            return self._secured(command)
+        classes = _CLASSES.get(command.ins)
+        if classes is None or command.header[:2] == bytes((_PROPRIETARY, INS.GET_RESPONSE)):
+            return status(SW.INS_NOT_SUPPORTED)
+        if command.cla not in classes:
+            return status(SW.CLA_NOT_SUPPORTED)
+        match command.ins:
+            case INS.SELECT:
+                return self._select(command)
+            case INS.GET_RESPONSE:
+                return (
+                    ResponseAPDU(waiting[:-2], int.from_bytes(waiting[-2:]))
+                    if waiting
+                    else status(SW.CONDITIONS_NOT_SATISFIED)
+                )
+            case INS.INITIALIZE_UPDATE:
+                return self._initialize_update(command)
+            case INS.EXTERNAL_AUTHENTICATE:
+                return self._external_authenticate(command)
+            case INS.GET_DATA if not command.cla & _SECURE_MESSAGING:
+                return self._done(command)  # a plain read is no part of the secure channel
+        # Secure messaging is missing where it is due, or is there without a secure channel.
+        return self._abort() if self._session.authenticated else status(SW.SECURITY_STATUS_NOT_SATISFIED)
+
+    def _is_secured(self, command: CommandAPDU) -> bool:
+        opening = (INS.INITIALIZE_UPDATE, INS.EXTERNAL_AUTHENTICATE)
+        dressed = command.cla == _SECURED or command.header[:2] == bytes((_SECURED_PLAIN, INS.GET_DATA))
+        return self._session.authenticated and dressed and command.ins not in opening
+
+    def _secured(self, command: CommandAPDU) -> ResponseAPDU:
+        """Frees a command of its secure messaging and dresses the answer; only a wrong MAC ends the session."""
+        session = self._session
+        assert session.channel is not None
+        try:
+            plain, session.channel = session.channel.unwrap(command)
+        except ChannelBroken:
+            return self._abort()
+        known = plain.ins in COMMANDS
+        return session.channel.wrap(self._done(plain) if known else status(SW.INS_NOT_SUPPORTED))
+
+    def _done(self, command: CommandAPDU) -> ResponseAPDU:
+        session = self._session
+        situation = Situation(self.memory, self.options, session.kvn, session.dek)
+        memory, answer = COMMANDS[command.ins](situation, command)
+        if memory is not self.memory:
+            self._keep(memory)
+        return answer
+
+    def _abort(self) -> ResponseAPDU:
+        self._session = _Session()
+        return status(SW.SECURITY_STATUS_NOT_SATISFIED)
+
+    def _select(self, command: CommandAPDU) -> ResponseAPDU:
+        if (command.p1, command.p2) != (0x04, 0x00):
+            return status(SW.INCORRECT_P1P2)
+        aid = self.options.aid
+        locked = self.memory.life_cycle is LifeCycle.CARD_LOCKED
+        if locked and not (aid.startswith(command.data) and self.options.privileged(final=True)):
+            return status(SW.FUNCTION_NOT_SUPPORTED)
+        if not aid.startswith(command.data):
+            return status(SW.NOT_FOUND)
+        self._session = _Session()
+        inner = TLV(0x84, aid).encode() + TLV(0xA5, bytes.fromhex("9F6501FF")).encode()
+        return ResponseAPDU(TLV(0x6F, inner).encode(), SW.CARD_LOCKED_WARNING if locked else SW.OK)
+
+    # --- SCP03 --------------------------------------------------------------------------------------------------
+
+    def _initialize_update(self, command: CommandAPDU) -> ResponseAPDU:
+        self._session = _Session()
+        if command.p2 != 0:
+            return status(SW.INCORRECT_P1P2)
+        size = self.options.challenge_bytes
+        if len(command.data) != size:
+            return status(SW.WRONG_LENGTH)
+        stored = self.memory.at(command.p1)
+        if stored is None:
+            return status(SW.REFERENCED_DATA_NOT_FOUND)
+        if stored.tries == 0:
+            return status(SW.AUTHENTICATION_BLOCKED)
+        keys, sequence = stored.keys(), None
+        if self.options.pseudo_random:
+            if stored.sequence >= SEQUENCE_MAX:
+                return status(SW.CONDITIONS_NOT_SATISFIED)
+            stored = replace(stored, sequence=stored.sequence + 1)
+            self._keep(self.memory.having(stored))
+            sequence = stored.sequence.to_bytes(SEQUENCE_BYTES)
+            challenge = pseudo_random_challenge(keys.enc, sequence, self.options.aid, size)
+        else:
+            challenge = self.random(size)
+        session_keys = derive_session_keys(keys, command.data, challenge, stored.bits)
+        self._session.greeting = (stored.kvn, command.data, challenge)
+        self._session.channel = CardChannel(session_keys, size)
+        answer = InitializeUpdateAnswer(
+            kdd=self.options.diversification,
+            kvn=stored.kvn,
+            scp=SCP03,
+            i=self.options.scp_i,
+            card_challenge=challenge,
+            card_cryptogram=card_cryptogram(session_keys.mac, command.data, challenge),
+            sequence=sequence,
+        )
+        return ResponseAPDU(answer.encode(), SW.OK)
+
+    def _external_authenticate(self, command: CommandAPDU) -> ResponseAPDU:
+        session, self._session = self._session, _Session()
+        if session.greeting is None or session.channel is None:
+            return status(SW.CONDITIONS_NOT_SATISFIED)
+        if command.p1 not in LEVELS or not self.options.speaks(command.p1) or command.p2 != 0:
+            return status(SW.INCORRECT_P1P2)
+        if len(command.data) != 2 * self.options.challenge_bytes:  # cryptogram and MAC
+            return status(SW.WRONG_LENGTH)
+        kvn, host, card = session.greeting
+        stored = self.memory.at(kvn)
+        assert stored is not None and stored.tries > 0
+        # One try is spent before anything is compared: whoever pulls the card on seeing a failure has paid for it.
+        self._keep(self.memory.having(replace(stored, tries=stored.tries - 1)))
+        try:
+            channel = session.channel.authenticated(command, host, card)
+        except ChannelBroken:
+            channel = None
+        if channel is None:
+            return status(SW.AUTHENTICATION_FAILED)
+        self._keep(self.memory.having(replace(stored, tries=self.options.tries)))
+        # The session's keys are its own: they stay although the set may be replaced or deleted now.
+        self._session = _Session(channel=channel, kvn=kvn, authenticated=True, dek=stored.keys().dek)
+        return status(SW.OK)

@@ -1,0 +1,81 @@
+"""What kind of virtual card it is: its identity and the habits in which real cards differ."""
+
+from dataclasses import dataclass
+
+from kioskd.gp.isd import ISD_AID, KDD_BYTES, PSEUDO_RANDOM, RESPONSE_MAC, S8_BYTES, S16, S16_BYTES
+from kioskd.gp.keyinfo import KeyEntry
+from kioskd.gp.life_cycle import LifeCycle
+from kioskd.gp.scp03 import R_ENCRYPTION, R_MAC
+
+AES_BYTES = (16, 24, 32)
+
+_SPOKEN_I = (0x00, 0x10, 0x20, 0x30, 0x60, 0x70)
+_RESPONSE_ENCRYPTION = 0x40  # the bit of i beside that of the response MAC
+
+
+@dataclass(frozen=True, slots=True)
+class CardOptions:
+    """What kind of card this is; it is made with these and keeps them in its file."""
+
+    serial: bytes = bytes.fromhex("00C0FFEE")
+    slots: int = 2  # beside the factory set
+    scp_i: int = 0x70  # 01: S16; 10: pseudo-random challenge; 20: response MAC; 40: response encryption
+    factory_key_bytes: int = 16
+    key_bytes: tuple[int, ...] = AES_BYTES  # what PUT KEY takes
+    factory_drops: bool = False  # the first PUT KEY replaces the factory set
+    own_set_stays: bool = False  # DELETE of the session's own set is refused
+    others: tuple[KeyEntry, ...] = ()  # keys that are not ours: tokens, DAP, SCP80
+    aid: bytes = ISD_AID
+    cplc: bool = True
+    globalplatform: bool = True  # False: some other card, on which SELECT finds nothing
+    life_cycle: LifeCycle = LifeCycle.SECURED  # of a new card
+    privileges: bytes = bytes.fromhex("9EFE80")  # of the ISD; 82FC80 has neither Card Lock nor Final Application
+    tries: int = 10  # wrong EXTERNAL AUTHENTICATEs in a row that block a key set
+    iin: bytes = bytes.fromhex("0123456789")
+    cin: bytes = b""  # empty: made from the serial number
+    kdd: bytes = b""  # 10 bytes; empty: made from the serial number
+
+    def __post_init__(self) -> None:
+        if len(self.serial) != 4 or len(self.kdd) not in (0, KDD_BYTES) or not 5 <= len(self.aid) <= 16:
+            raise ValueError("a card has a serial of 4 bytes, diversification data of 10 and an AID of 5 to 16")
+        if not {self.factory_key_bytes, *self.key_bytes} <= set(AES_BYTES):
+            raise ValueError("an AES key has 16, 24 or 32 bytes")
+        if self.scp_i & ~S16 not in _SPOKEN_I:
+            raise ValueError(f"i={self.scp_i:02X}: a card has i 00, 10, 20, 30, 60 or 70, and 01 more for S16")
+        if len(self.privileges) != 3 or not self.tries >= 1 or not self.slots >= 1:
+            raise ValueError("a card has 3 bytes of privileges, at least one try and at least one slot")
+
+    def privileged(self, *, lock: bool = False, terminate: bool = False, final: bool = False) -> bool:
+        """Whether the ISD has these privileges (GPC 2.3.1, table 11-7)."""
+        first, second = self.privileges[0], self.privileges[1]
+        return all((not lock or first & 0x10, not terminate or first & 0x08, not final or second & 0x02))
+
+    def cplc_data(self) -> bytes:
+        """42 bytes with a fabricator, a type, a batch and this card's serial."""
+        head = bytes.fromhex("4790D6004700000000003244") + self.serial + bytes.fromhex("8448")
+        return head + bytes(42 - len(head))
+
+    @property
+    def image_number(self) -> bytes:
+        """The card image number (45)."""
+        return self.cin or bytes(4) + self.serial
+
+    @property
+    def diversification(self) -> bytes:
+        """The key diversification data (CF), 10 bytes."""
+        return self.kdd or bytes(KDD_BYTES - len(self.serial)) + self.serial
+
+    @property
+    def pseudo_random(self) -> bool:
+        """Whether i says that the card challenge is computed and its sequence counter told."""
+        return bool(self.scp_i & PSEUDO_RANDOM)
+
+    @property
+    def challenge_bytes(self) -> int:
+        """The length of challenges, cryptograms and MACs, as i says: 8, or 16 for S16."""
+        return S16_BYTES if self.scp_i & S16 else S8_BYTES
+
+    def speaks(self, level: int) -> bool:
+        """Whether i promises what a security level asks of the responses."""
+        wanted = (RESPONSE_MAC if level & R_MAC else 0) | (_RESPONSE_ENCRYPTION if level & R_ENCRYPTION else 0)
+        return wanted & ~self.scp_i == 0

@@ -1,0 +1,108 @@
+"""The keeper's side of the software vault: its file, what bundles bring in, factory sets, the transport key."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from kioskd.errors import BadConfiguration
+from kioskd.gp.keys import KeyRole
+from kioskd.private_file import read_private
+from kioskd.rekey.bundle import Imported
+from kioskd.secret import Secret
+from kioskd.virtual.bundle_keys import (
+    RSA_BITS,
+    fingerprint_of,
+    load_private,
+    make_rsa,
+    open_bundle,
+    pem_of,
+    read_kms_key,
+)
+from kioskd.virtual.derivation import KeyValues
+from kioskd.virtual.holdings import Held, Holdings, holdings_of
+from kioskd.virtual.sealed import Cost, SealedFile
+
+KIND = "access-vault"
+
+
+class Custody:
+    """A sealed file of the access server's keys; every change is on disk before it counts."""
+
+    def __init__(self, file: SealedFile) -> None:
+        self._file = file
+        self._decoded: tuple[Secret, Held] | None = None
+
+    @classmethod
+    def create(cls, path: Path, passphrase: Secret, *, cost: Cost | None = None, rsa_bits: int = RSA_BITS) -> Self:
+        """A new vault with a transport pair and a journal key; `VaultError` if the file exists."""
+        held = Held(transport=make_rsa(rsa_bits), journal=Secret(secrets.token_bytes(32)))
+        return cls(SealedFile.create(path, KIND, passphrase, held.encode(), cost))
+
+    @classmethod
+    def open(cls, path: Path, passphrase: Secret) -> Self:
+        """The vault in that file; `VaultError` for a wrong passphrase or another file."""
+        return cls(SealedFile.open(path, KIND, passphrase))
+
+    def holdings(self) -> Holdings:
+        """What is held, without a key."""
+        return holdings_of(self._held())
+
+    def transport_key(self) -> bytes:
+        """The public key that the KMS wraps bundles to, PEM."""
+        return pem_of(load_private(self._held().transport).public_key())
+
+    def transport_fingerprint(self) -> bytes:
+        """SHA-256 of the transport key's SubjectPublicKeyInfo: what two people compare."""
+        return fingerprint_of(load_private(self._held().transport).public_key())
+
+    def import_bundle(self, raw: bytes, kms_key: bytes, now: int) -> Imported:
+        """Takes in a bundle, once; `kms_key` is the pinned PEM, `now` seconds since 1970. `BadBundle` if refused."""
+        transport = load_private(self._held().transport)
+        header, contents = open_bundle(raw, read_kms_key(kms_key), transport, now)
+        self._change(lambda held: held.with_bundle(header, contents))
+        return Imported(header.purpose, header.generation, header.epoch)
+
+    def end_issue(self, epoch: int) -> None:
+        """Destroys the issuing keys of an epoch, for ever; `NotArmed` if it does not issue."""
+        self._change(lambda held: held.end_issue(epoch))
+
+    def add_factory_set(self, name: str, keys: KeyValues) -> None:
+        """Keeps a factory key set under a name; `VaultError` if other keys have that name."""
+        self._change(lambda held: held.with_factory_set(name, keys))
+
+    def _held(self) -> Held:
+        content = self._file.content()
+        if self._decoded is None or self._decoded[0] is not content:
+            self._decoded = (content, Held.decode(content))
+        return self._decoded[1]
+
+    def _change(self, edit: Callable[[Held], Held]) -> None:
+        self._file.change(lambda content: edit(Held.decode(content)).encode())
+
+
+def read_factory_file(path: Path) -> KeyValues:
+    """A factory key set from a private file: the lines `ENC hex`, `MAC hex` and `DEK hex`, of one length.
+
+    `BadConfiguration` if others can read the file, or for anything else in it.
+    """
+    found: dict[str, Secret] = {}
+    roles = tuple(role.value for role in KeyRole)
+    try:
+        lines = read_private(path).reveal().decode("ascii").splitlines()
+        for number, line in enumerate(lines, 1):
+            words = line.partition("#")[0].split()
+            if not words:
+                continue
+            if len(words) != 2 or words[0] not in roles or words[0] in found:
+                raise BadConfiguration(f"{path}: line {number}: needs ENC, MAC or DEK once each, then the key in hex")
+            found[words[0]] = Secret(bytes.fromhex(words[1]))
+    except ValueError as wrong:
+        raise BadConfiguration(f"{path}: is not text of key names and hex digits") from wrong
+    for role in roles:
+        if role not in found:
+            raise BadConfiguration(f"{path}: {role}: is missing")
+    try:
+        return KeyValues(*(found[role] for role in roles))
+    except ValueError as wrong:
+        raise BadConfiguration(f"{path}: {wrong}") from wrong

@@ -1,0 +1,82 @@
+"""The derivations of scheme 1, as every vault must compute them; tests/vectors/derivation.json holds figures.
+
+    T_j   = AES-CMAC(KRKDB, j | info(x)), j = 1, 2, one byte
+    KRK_x = AES-ECB encryption under RND of T_1, or of T_1 | T_2 for keys longer than 16 bytes
+    MK_x  = AES-ECB encryption under MKDB of the first 16 bytes, or all 32, of SHA-256(info(x))
+
+A 24-byte key is the leading part of the 32 bytes. Every T_j and key is a secret.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from kioskd.errors import VaultError
+from kioskd.gp.aes import AESKey
+from kioskd.gp.keys import KeyRole, KeySet
+from kioskd.rekey.labels import KeyLabel
+from kioskd.secret import Secret
+
+RND_BYTES = 32
+AES_BYTES = (16, 24, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValues:
+    """The values of one AES key set, all of one length."""
+
+    enc: Secret
+    mac: Secret
+    dek: Secret
+
+    def __post_init__(self) -> None:
+        if len(self.enc) not in AES_BYTES or not len(self.enc) == len(self.mac) == len(self.dek):
+            raise ValueError("a key set has three AES keys of one length: 16, 24 or 32 bytes")
+
+    def __iter__(self) -> Iterator[Secret]:
+        return iter((self.enc, self.mac, self.dek))
+
+    @property
+    def bits(self) -> int:
+        """The length of each key."""
+        return 8 * len(self.enc)
+
+    @property
+    def keys(self) -> KeySet:
+        """The set, ready for use."""
+        return KeySet(AESKey(self.enc), AESKey(self.mac), AESKey(self.dek))
+
+
+def krk_values(krkdb: Secret, rnd: Secret, label: KeyLabel) -> KeyValues:
+    """The replacement key set of a card's RND."""
+    _check(label, "KRK")
+    if len(rnd) != RND_BYTES:
+        raise VaultError(f"RND has {RND_BYTES} bytes, not {len(rnd)}")
+    return KeyValues(*(_krk(AESKey(krkdb), AESKey(rnd), label, role) for role in KeyRole))
+
+
+def master_values(mkdb: Secret, label: KeyLabel) -> KeyValues:
+    """The master key set of a card."""
+    _check(label, "MK")
+    return KeyValues(*(_master(AESKey(mkdb), label, role) for role in KeyRole))
+
+
+def _krk(krkdb: AESKey, rnd: AESKey, label: KeyLabel, role: KeyRole) -> Secret:
+    info = label.info(role.value)
+    return _encrypted(rnd, Secret(b"".join(krkdb.cmac(bytes((j,)) + info) for j in (1, 2))), label.bits)
+
+
+def _master(mkdb: AESKey, label: KeyLabel, role: KeyRole) -> Secret:
+    return _encrypted(mkdb, Secret(sha256(label.info(role.value)).digest()), label.bits)
+
+
+def _encrypted(key: AESKey, data: Secret, bits: int) -> Secret:
+    blocks = data.reveal()[: 16 if bits == 128 else 32]
+    return Secret(key.encrypt_block(blocks)[: bits // 8])
+
+
+def _check(label: KeyLabel, kind: str) -> None:
+    if label.kind != kind:
+        raise VaultError(f"a label of kind {label.kind} where {kind} belongs")
+    if label.algorithm != "AES" or label.bits not in (128, 192, 256):
+        raise VaultError(f"this vault makes no {label.algorithm} keys of {label.bits} bits")

@@ -1,0 +1,167 @@
+"""The software vault: the verbs of `ports.Vault` over keys in this process's memory.
+
+It is the default, and what a token must match: the same labels and figures, handles in, wrapped things out.
+"""
+
+import secrets
+from dataclasses import dataclass
+from hmac import compare_digest
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from kioskd.errors import ChannelBroken, VaultError
+from kioskd.gp.aes import AESKey, derive_session_keys
+from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
+from kioskd.gp.isd import AES_TYPE, S8_BYTES, InitializeUpdateAnswer, KeyField
+from kioskd.gp.keys import BLOCK_BYTES, BlockKey, KeySet, kcv_aes
+from kioskd.gp.scp03 import LEVELS, HostChannel, Mark, SessionKeys, card_cryptogram, unwrap
+from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
+from kioskd.secret import Secret
+from kioskd.virtual.derivation import KeyValues
+from kioskd.virtual.key_sets import KeySets
+from kioskd.virtual.sealed import SealedFile
+
+_RESPONSES = b"kioskd response keys 1"
+_NONCE_BYTES = 12
+_ZERO_IV = bytes(BLOCK_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Channel:
+    """One secure channel before its EXTERNAL AUTHENTICATE, with the static set that PUT KEY encrypts under."""
+
+    static: KeySet
+    session: "_SessionValues"
+    host: HostChannel
+    host_challenge: bytes
+    card_challenge: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _SessionValues:
+    """The session keys that check responses, to be sealed."""
+
+    enc: Secret
+    rmac: Secret
+
+
+class SoftVault(KeySets):
+    """`ports.Vault` in software. Key sets and channels live in memory until they are forgotten."""
+
+    def __init__(self, file: SealedFile) -> None:
+        super().__init__(file)
+        self._channels: dict[int, _Channel] = {}
+
+    @property
+    def instant(self) -> bool:
+        """It is: the slowest verb is one RSA decryption."""
+        return True
+
+    def challenge(self, size: int = S8_BYTES) -> bytes:
+        """Fresh random bytes: 8, or 16 for S16."""
+        return secrets.token_bytes(size)
+
+    def proves(self, handle: KeyHandle, host_challenge: bytes, answer: bytes) -> bool:
+        """Whether the INITIALIZE UPDATE answer's cryptogram is that of the key set; `Malformed` if it is none."""
+        parsed = InitializeUpdateAnswer.parse(answer)
+        return _proven(_session(self._set(handle), host_challenge, parsed), host_challenge, parsed)
+
+    def open_channel(self, handle: KeyHandle, host_challenge: bytes, answer: bytes, level: int) -> ChannelHandle:
+        """A secure channel; `ChannelBroken` for an answer that `proves` refuses."""
+        if level not in LEVELS:
+            raise VaultError(f"no secure channel has the level {level:02X}")
+        values, parsed = self._set(handle), InitializeUpdateAnswer.parse(answer)
+        session = _session(values, host_challenge, parsed)
+        if not _proven(session, host_challenge, parsed):
+            raise ChannelBroken("the card's cryptogram is not that of the key set")
+        number = self._next()
+        self._channels[number] = _Channel(
+            static=values.keys,
+            session=_SessionValues(_value(session.enc), _value(session.rmac)),
+            host=HostChannel.begin(session, level, parsed.mac_bytes),
+            host_challenge=host_challenge,
+            card_challenge=parsed.card_challenge,
+        )
+        return ChannelHandle(number)
+
+    def wrap_key_set(self, channel: ChannelHandle, new: KeyHandle) -> tuple[KeyField, ...]:
+        """PUT KEY's fields, ENC MAC DEK, under the channel's static DEK."""
+        dek = self._channel(channel).static.dek
+        return tuple(_wrapped(dek, value) for value in self._set(new))
+
+    def wrap_commands(self, channel: ChannelHandle, commands: tuple[CommandAPDU, ...]) -> WrappedScript:
+        """EXTERNAL AUTHENTICATE and the commands; the channel is dead afterwards."""
+        opened = self._channel(channel)
+        del self._channels[channel]
+        first, host = opened.host.external_authenticate(opened.host_challenge, opened.card_challenge)
+        wrapped, marks = [first], []
+        for command in commands:
+            secured, mark, host = host.wrap(command)
+            wrapped.append(secured)
+            marks.append(mark)
+        return WrappedScript(tuple(wrapped), tuple(marks), self._seal(host, opened.session))
+
+    def unwrap_responses(
+        self, sealed: bytes, marks: tuple[Mark, ...], responses: tuple[ResponseAPDU, ...]
+    ) -> tuple[ResponseAPDU | None, ...]:
+        """The responses in the clear, in step with `marks`; None where a MAC is wrong. Any process's vault can."""
+        if len(marks) != len(responses):
+            raise VaultError(f"{len(responses)} responses, {len(marks)} marks")
+        level, mac_bytes, session = self._unseal(sealed)
+        enc, rmac = AESKey(session.enc), AESKey(session.rmac)
+        plain: list[ResponseAPDU | None] = []
+        for mark, response in zip(marks, responses, strict=True):
+            try:
+                plain.append(unwrap(enc, rmac, level, mark, response, mac_bytes))
+            except ChannelBroken:
+                plain.append(None)
+        return tuple(plain)
+
+    def forget(self, handles: tuple[int, ...]) -> None:
+        """Drops key sets and channels; unknown handles are ignored."""
+        for handle in handles:
+            self._sets.pop(handle, None)
+            self._channels.pop(handle, None)
+
+    def _channel(self, handle: ChannelHandle) -> _Channel:
+        if handle not in self._channels:
+            raise VaultError(f"channel {handle} is not known, was forgotten or is spent")
+        return self._channels[handle]
+
+    def _seal(self, host: HostChannel, session: _SessionValues) -> bytes:
+        """nonce 12 | AES-256-GCM under the journal key of: level 1 | MAC length 1 | S-ENC | S-RMAC."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        content = bytes((host.level, host.mac_bytes)) + session.enc.reveal() + session.rmac.reveal()
+        return nonce + AESGCM(self._held().journal.reveal()).encrypt(nonce, content, _RESPONSES)
+
+    def _unseal(self, sealed: bytes) -> tuple[int, int, _SessionValues]:
+        nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        try:
+            content = Secret(AESGCM(self._held().journal.reveal()).decrypt(nonce, rest, _RESPONSES))
+        except (InvalidTag, ValueError) as wrong:
+            raise VaultError("the response keys were not sealed by this vault") from wrong
+        level, mac_bytes, keys = content.reveal()[0], content.reveal()[1], content.reveal()[2:]
+        half = len(keys) // 2
+        return level, mac_bytes, _SessionValues(Secret(keys[:half]), Secret(keys[half:]))
+
+
+def _session(values: KeyValues, host_challenge: bytes, answer: InitializeUpdateAnswer) -> SessionKeys:
+    return derive_session_keys(values.keys, host_challenge, answer.card_challenge, values.bits)
+
+
+def _proven(session: SessionKeys, host_challenge: bytes, answer: InitializeUpdateAnswer) -> bool:
+    expected = card_cryptogram(session.mac, host_challenge, answer.card_challenge)
+    return compare_digest(expected, answer.card_cryptogram)
+
+
+def _value(key: BlockKey) -> Secret:
+    assert isinstance(key, AESKey)  # `derive_session_keys` makes them in memory
+    return key.secret
+
+
+def _wrapped(dek: BlockKey, value: Secret) -> KeyField:
+    """One key under a data encryption key; one of 24 bytes is filled to whole blocks with random bytes."""
+    filled = Secret(value.reveal() + secrets.token_bytes(-len(value) % BLOCK_BYTES))
+    ciphertext = dek.encrypt_cbc(_ZERO_IV, filled.reveal())
+    return KeyField(AES_TYPE, ciphertext, len(value), kcv_aes(AESKey(value)))

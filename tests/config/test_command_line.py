@@ -1,0 +1,38 @@
+"""`kioskd ROLE ...`: the first words that anybody types."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kioskd.__main__ import ROLES, main
+from kioskd.version import VERSION
+
+
+def test_a_role_that_is_not_there_is_named_and_the_others_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kisok"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "there is no role 'kisok'" in err
+    assert all(f"  {role}" in err for role in ROLES)
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
+def test_who_asks_gets_every_role_with_one_line(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == list(ROLES)
+
+
+def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"kioskd {VERSION}\n"
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+def test_every_role_explains_itself(role: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "kioskd", role, "--help"], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert told.returncode == 0, told.stderr
+    assert f"usage: kioskd {role}" in told.stdout

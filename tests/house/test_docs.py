@@ -1,0 +1,24 @@
+"""The pages say what the code does."""
+
+import re
+from pathlib import Path
+
+from kioskd.outcomes import page
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_page_of_outcomes_is_made_from_the_catalogue() -> None:
+    assert (ROOT / "docs" / "outcomes.md").read_text() == page(), "say `make docs`"
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
+            assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for target in re.findall(r"`((?:kioskd|tests|config|systemd|docs)/[\w./-]+)`", file.read_text()):
+            assert (ROOT / target).exists(), f"{file.name}: {target}"

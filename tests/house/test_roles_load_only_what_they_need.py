@@ -1,0 +1,40 @@
+"""What a role drags into memory: a kiosk is a small machine, and what is not loaded cannot be attacked."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
+
+
+def loaded_by(module: str) -> set[str]:
+    """The top-level packages in memory after a fresh interpreter has imported a module."""
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT, module], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return {name.split(".")[0] if not name.startswith("kioskd") else name for name in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("library", ["sqlalchemy", "pkcs11", "cryptography"])
+def test_the_kiosk_daemon_loads_no_part_of_a_server(library: str) -> None:
+    loaded = loaded_by("kioskd.kiosk.daemon")
+    assert "smartcard" in loaded, "the daemon talks PC/SC, so this test looks at the right module"
+    assert library not in loaded
+
+
+@pytest.mark.parametrize("role", ["access", "kms", "station", "ca"])
+def test_the_kiosk_daemon_loads_no_other_role(role: str) -> None:
+    others = {name for name in loaded_by("kioskd.kiosk.daemon") if name.split(".")[1:2] == [role]}
+    assert others == set()
+
+
+def test_the_command_line_alone_loads_no_role_and_no_library() -> None:
+    loaded = loaded_by("kioskd.__main__")
+    assert "kioskd.__main__" in loaded
+    assert not loaded & {"sqlalchemy", "pkcs11", "cryptography", "aiohttp", "smartcard", "systemd"}
+    assert {name for name in loaded if name.split(".")[1:2] in (["kiosk"], ["access"], ["kms"], ["station"])} == set()

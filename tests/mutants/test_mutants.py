@@ -1,0 +1,133 @@
+"""A property is worth as much as the mutants it kills: each breaks one invariant, and a named test goes red."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CUTS = "tests/rekey/test_single_cuts.py"
+INVARIANTS = "tests/rekey/test_invariants.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change of one file, and the test that must notice it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    killer: str
+
+
+MUTANTS = (
+    Mutant(
+        "note after act",
+        "rekey/relay.py",
+        """            yield from NoteInDoubt(script)
+            noted = True
+        raw = yield from Transmit(step.command)
+""",
+        """            noted = True
+            raw = yield from Transmit(step.command)
+            yield from NoteInDoubt(script)
+        else:
+            raw = yield from Transmit(step.command)
+""",
+        f"{CUTS}::test_an_undisturbed_tap_replaces_the_master_key",
+    ),
+    Mutant(
+        "receipt unchecked",
+        "rekey/evidence.py",
+        "    return Receipt.MISMATCH\n",
+        "    return Receipt.MATCH\n",
+        f"{INVARIANTS}::test_a_receipt_with_other_check_values_makes_the_set_be_put_again",
+    ),
+    Mutant(
+        "key information believed without MAC",
+        "rekey/evidence.py",
+        "    return list(plain), None in plain\n",
+        "    return [one or raw for one, raw in zip(plain, responses, strict=True)], None in plain\n",
+        f"{INVARIANTS}::test_a_planted_key_set_that_a_liar_hides_keeps_the_case_open",
+    ),
+    Mutant(
+        "scripts merged: the KRK goes in and the factory set goes out in one",
+        "rekey/issue.py",
+        "        deletes=tuple(dict.fromkeys(one.kvn for one in state.krks)),\n",
+        "        deletes=(*dict.fromkeys(one.kvn for one in state.krks), desk.subject.profile.factory_kvn),\n",
+        f"{CUTS}::test_the_tap_after_a_cut_finishes_the_issuance",
+    ),
+    Mutant(
+        "lease firm before the cryptogram",
+        "rekey/script.py",
+        """    for candidate in candidates:
+        handle = yield from candidate
+        if (yield from Proves(handle, opened.greeting.host_challenge, opened.answer)):
+            fence = yield from FirmLease()
+""",
+        """    fence = yield from FirmLease()
+    for candidate in candidates:
+        handle = yield from candidate
+        if (yield from Proves(handle, opened.greeting.host_challenge, opened.answer)):
+""",
+        f"{INVARIANTS}::test_a_wrong_card_cryptogram_takes_no_lease_and_is_charged_to_the_terminal",
+    ),
+    Mutant(
+        "intent after the script",
+        "rekey/script.py",
+        """    yield from Remember(intent)
+    state = fold_on(state, intent)
+    report = yield from Send(script)
+""",
+        """    report = yield from Send(script)
+    yield from Remember(intent)
+    state = fold_on(state, intent)
+""",
+        f"{CUTS}::test_an_undisturbed_tap_replaces_the_master_key",
+    ),
+    Mutant(
+        "a case closed without the new set's cryptogram",
+        "rekey/evidence.py",
+        "        if (yield from Proves(handle, greeting.host_challenge, data)):\n            return master\n",
+        "        yield from Proves(handle, greeting.host_challenge, data)\n        return master\n",
+        f"{INVARIANTS}::test_a_new_set_that_does_not_prove_itself_keeps_the_case_open",
+    ),
+)
+
+
+def pytest_in(folder: Path, test: str) -> subprocess.CompletedProcess[str]:
+    """Runs one test of a copy of the house, from that copy."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for name in ("kioskd", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_killers_are_green_without_a_mutant(copy: Path) -> None:
+    for killer in sorted({mutant.killer for mutant in MUTANTS}):
+        done = pytest_in(copy, killer)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_of_an_invariant_turns_its_test_red(copy: Path, mutant: Mutant) -> None:
+    file = copy / "kioskd" / mutant.file
+    source = file.read_text()
+    assert source.count(mutant.old) == 1, "the mutant no longer fits the source"
+    file.write_text(source.replace(mutant.old, mutant.new))
+    done = pytest_in(copy, mutant.killer)
+    assert done.returncode == 1, f"survived: {done.stdout}"
+    # A fixture that issues a card may be the first to notice: that is red, too. A mutant that does not load is not.
+    assert "AssertionError" in done.stdout

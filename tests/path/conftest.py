@@ -1,0 +1,19 @@
+"""The scene of a module's tests."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.path.scene import Scene, open_scene
+
+CARDS = 36
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """An armed installation, its access server and kiosk running."""
+    if os.geteuid() != 0:
+        pytest.skip("a private pcscd needs root, for its namespaces")
+    with open_scene(tmp_path_factory.mktemp("p") / "s", CARDS) as opened:
+        yield opened

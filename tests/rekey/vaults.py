@@ -1,0 +1,91 @@
+"""Vaults for attacks: one KMS with many generations, made once, and access vaults in the states that it leads to."""
+
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kioskd.kms.vault import KmsVault
+from kioskd.rekey.asks import KeyHandle
+from kioskd.rekey.bundle import BundlePurpose
+from kioskd.rekey.labels import Cryptogram, KeyLabel
+from kioskd.secret import Secret
+from kioskd.virtual.derivation import KeyValues
+from kioskd.virtual.sealed import Cost
+from kioskd.virtual.vault import SoftVault
+
+GENERATIONS = 30
+
+_PASSPHRASE = Secret(b"for tests only")
+_CHEAP = Cost(n=2, r=1, p=1)
+_NOW = 1_800_000_000
+
+
+class Keys:
+    """A vault whose cryptograms are opened once: RSA would be most of the time of these runs."""
+
+    def __init__(self, vault: SoftVault) -> None:
+        self._vault = vault
+        self._opened: dict[bytes, KeyHandle] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vault, name)
+
+    def recover_krk(self, cryptogram: Cryptogram, label: KeyLabel) -> KeyHandle:
+        """The replacement key set; its handle is kept."""
+        if cryptogram.value not in self._opened:
+            self._opened[cryptogram.value] = self._vault.recover_krk(cryptogram, label)
+        return self._opened[cryptogram.value]
+
+    def forget(self, handles: tuple[int, ...]) -> None:
+        """All but the kept ones."""
+        kept = set(self._opened.values())
+        self._vault.forget(tuple(one for one in handles if one not in kept))
+
+    def values(self, handle: KeyHandle) -> tuple[bytes, ...]:
+        """A key set in the clear: only a test looks."""
+        return tuple(one.reveal() for one in self._vault._set(handle))
+
+
+@functools.cache
+def _kms() -> tuple[Path, KmsVault, dict[int, Keys]]:
+    """One KMS with many generations, and access vaults that issue generation 1 and generation 2 under epoch 1."""
+    folder = Path(tempfile.mkdtemp(prefix="kioskd-world-"))
+    kms = KmsVault.create(folder / "kms", _PASSPHRASE, _CHEAP)
+    for _ in range(GENERATIONS):
+        kms.generate()
+    kms.new_epoch(rsa_bits=2048)
+    vault = SoftVault.create(folder / "issuing-1", _PASSPHRASE, cost=_CHEAP, rsa_bits=2048)
+    factory = Secret(bytes(range(0x40, 0x50)))
+    vault.add_factory_set("factory", KeyValues(factory, factory, factory))
+    _bring(kms, vault, BundlePurpose.ISSUE, 1)
+    shutil.copy(folder / "issuing-1", folder / "issuing-2")
+    second = SoftVault.open(folder / "issuing-2", _PASSPHRASE)
+    _bring(kms, second, BundlePurpose.ISSUE, 2)
+    atexit.register(shutil.rmtree, folder)
+    return folder, kms, {1: Keys(vault), 2: Keys(second)}
+
+
+def _bring(kms: KmsVault, vault: SoftVault, purpose: BundlePurpose, generation: int) -> None:
+    raw = kms.release(purpose, generation, 1, vault.transport_key(), (_NOW - 60, _NOW + 60), _NOW)
+    vault.import_bundle(raw, kms.public_key(), _NOW)
+
+
+def issuing(generation: int = 1) -> Keys:
+    """The access server's vault while it issues that generation: 1 or 2."""
+    return _kms()[2][generation]
+
+
+@functools.cache
+def armed(generation: int = 2) -> Keys:
+    """The access server's vault, armed to replace with that generation; it has had the ones before it."""
+    folder, kms, _ = _kms()
+    path = folder / f"armed-{generation}"
+    if generation > 2:
+        armed(generation - 1)
+    shutil.copy(folder / ("issuing-1" if generation == 2 else f"armed-{generation - 1}"), path)
+    vault = SoftVault.open(path, _PASSPHRASE)
+    _bring(kms, vault, BundlePurpose.REPLACE, generation)
+    return Keys(vault)

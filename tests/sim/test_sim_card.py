@@ -1,0 +1,55 @@
+"""`kioskd sim card`: a test engineer's card obeys words, shows its state, and says what is wrong in one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def sim(*args: str, words: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kioskd", "sim", "card", *args]
+    return subprocess.run(command, input=words, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.pcscd
+@pytest.mark.usefixtures("root_only")
+def test_a_card_is_put_in_torn_shown_and_pulled(tmp_path: Path) -> None:
+    options = tmp_path / "card.yaml"
+    options.write_text("card: {serial: '0A0B0C0D', slots: 3}\npace: {write_ms: 5}\n")
+    told = sim(
+        *("--state", str(tmp_path / "card.json"), "--options", str(options), "--private"),
+        words="insert\ninsert\nstate\ntear after put_key\ntear before nothing\npull\nwhat\nquit\n",
+    )
+    assert told.returncode == 0, told.stderr
+    assert "PCSCLITE_CSOCK_NAME=" in told.stdout
+    assert "the card is in the reader\nthe card is in already\ncard 0A0B0C0D, life cycle SECURED, i=70" in told.stdout
+    assert "  FF    AES-128" in told.stdout
+    assert "the card will lose power once after the next PUT KEY\nno command is called NOTHING" in told.stdout
+    assert "the card is out\n" in told.stdout
+    assert bytes(range(0x40, 0x50)).hex().upper() not in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("card: {slot: 3}\n", "card.yaml: card.slot: unknown key"),
+        ("card: {slots: many}\n", "card.yaml: card.slots: needs a whole number, not text"),
+        ("card: {serial: '0A'}\n", "card.yaml: card: a card has a serial of 4 bytes"),
+        ("card: [\n", "card.yaml: line 2: "),
+    ],
+)
+def test_options_that_are_wrong_are_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "card.yaml").write_text(text)
+    told = sim("--state", str(tmp_path / "card.json"), "--options", str(tmp_path / "card.yaml"))
+    assert told.returncode == 2
+    assert sentence in told.stderr
+    assert told.stderr.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["card.yaml"]
+
+
+def test_a_reader_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    told = sim("--state", str(tmp_path / "card.json"), "--port", "1", words="insert\n")
+    assert told.returncode == 2
+    assert "127.0.0.1:1: no vpcd listens there" in told.stderr
+    assert told.stderr.count("\n") == 1
