@@ -66,7 +66,11 @@ class SqliteJournal:
         """The answers of a script, until acknowledged."""
         answers = json.dumps(to_plain(report.answers))
         row = (card, report.number, report.digest, report.end.value, answers)
-        await self._work(lambda: self._connection.execute("INSERT OR REPLACE INTO scripts VALUES (?, ?, ?, ?, ?)", row))
+
+        def write() -> None:
+            self._connection.execute("INSERT OR REPLACE INTO scripts VALUES (?, ?, ?, ?, ?)", row)
+
+        await self._work(write)
 
     async def pending(self) -> tuple[CardReport, ...]:
         """Reports that are not acknowledged, oldest first; a note without answers is one that ends in doubt."""
@@ -104,9 +108,12 @@ class SqliteJournal:
         try:
             self._connection.execute(f"PRAGMA synchronous = {synchronous}")
             with self._connection:
-                return job()
+                result = job()
         except (sqlite3.Error, ValueError, Malformed) as wrong:
             raise JournalFailed(f"{self._path}: {wrong}") from wrong
+        # A cursor that dies in another thread resets the connection's error: a failed write would look like a good one.
+        assert not isinstance(result, sqlite3.Cursor), "a cursor never leaves the worker"
+        return result
 
     def _open(self) -> sqlite3.Connection:
         try:

