@@ -278,18 +278,6 @@ def test_a_card_that_is_pulled_in_the_midst_is_finished_at_its_next_tap(kiosk: F
     assert kiosk.tap(hand) == "done"
 
 
-def test_a_server_that_dies_in_the_midst_leaves_a_card_that_is_ready_and_hears_of_it_later(kiosk: Field) -> None:
-    hand = kiosk.hand()
-    kiosk.interrupt(hand, INS.PUT_KEY, lambda: kiosk.stage.roles.kill("access"))
-    kiosk.until(lambda: bool(kiosk.told["taps"]), "the tap has no end")
-    hand.pull()
-    assert kiosk.told["taps"][-1]["outcome"] == "ready-unconfirmed"
-    assert kiosk.told["pending_reports"] == 1
-    kiosk.stage.start_access()
-    kiosk.until(lambda: kiosk.told["pending_reports"] == 0, "the report did not go up")
-    assert kiosk.tap(hand) == "already-done"
-
-
 # --- the link -----------------------------------------------------------------------------------------------------
 
 
