@@ -17,7 +17,7 @@ from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_options import CardOptions
 from kioskd.virtual.pcscd import PrivatePcscd
 from kioskd.virtual.vault import SoftVault
-from kioskd.virtual.vpcd import CardInReader, Pace
+from kioskd.virtual.vpcd import CardInReader, Mouth, Pace
 
 START_S = 20.0
 TAP_S = 60.0
@@ -34,6 +34,7 @@ class Stage:
     pcscd: PrivatePcscd = field(init=False)
     port: int = field(init=False)
     roles: Roles = field(init=False)
+    mouths: tuple[Mouth, Mouth] = field(init=False, default_factory=lambda: (Mouth(), Mouth()))
 
     def __post_init__(self) -> None:
         self.pcscd = PrivatePcscd(self.folder / "pcsc")
@@ -118,8 +119,9 @@ class Stage:
 
     def holder(self, card: VirtualCard, terminal: str, pace: Pace | None = None) -> CardInReader:
         """A hand that can put the card into a terminal's reader and pull it out."""
-        slot = self.pcscd.slots[0 if terminal == "kiosk" else 1]
-        return CardInReader(card, lambda: self.pcscd.connect_card(slot), pace or Pace())
+        number = 0 if terminal == "kiosk" else 1
+        slot = self.pcscd.slots[number]
+        return CardInReader(card, lambda: self.pcscd.connect_card(slot), pace or Pace(), mouth=self.mouths[number])
 
     def tap(self, hand: CardInReader, terminal: str) -> dict[str, Any]:
         """Inserts the card, waits for the tap's end, and takes the card out; the tap as the status tells it."""

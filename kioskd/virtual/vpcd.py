@@ -40,6 +40,21 @@ class Pace:
 
 
 @dataclass(slots=True)
+class Mouth:
+    """Where cards go into one reader: whichever hand was there last, the next one waits until it was seen empty."""
+
+    empty_since: float = 0.0
+
+    def wait(self) -> None:
+        """Returns when the reader has been empty long enough to be noticed."""
+        time.sleep(max(0.0, self.empty_since + GAP_S - time.monotonic()))
+
+    def emptied(self) -> None:
+        """A card has just left."""
+        self.empty_since = time.monotonic()
+
+
+@dataclass(slots=True)
 class CardInReader:
     """Holds a card in a virtual reader from a thread of its own, until it is pulled or torn."""
 
@@ -47,9 +62,9 @@ class CardInReader:
     connect: Callable[[], socket.socket]
     pace: Pace = field(default_factory=Pace)
     before_answer: Callable[[bytes], None] | None = None  # a test's look at each command, before its answer leaves
+    mouth: Mouth = field(default_factory=Mouth)  # hands at the same reader share one
     _line: socket.socket | None = field(init=False, default=None)
     _thread: threading.Thread | None = field(init=False, default=None)
-    _out_since: float = field(init=False, default=0.0)
 
     @property
     def inserted(self) -> bool:
@@ -58,7 +73,7 @@ class CardInReader:
 
     def insert(self) -> None:
         """Puts the card in; waits first until the reader has been empty long enough to be noticed."""
-        time.sleep(max(0.0, self._out_since + GAP_S - time.monotonic()))
+        self.mouth.wait()
         self._line = self.connect()
         self._thread = threading.Thread(target=self._serve, args=(self._line,), name="virtual-card", daemon=True)
         self._thread.start()
@@ -69,7 +84,7 @@ class CardInReader:
             _shut(self._line)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(5)
-        self._out_since = time.monotonic()
+        self.mouth.emptied()
 
     def _serve(self, line: socket.socket) -> None:
         try:
@@ -80,7 +95,7 @@ class CardInReader:
         finally:
             self.card.reset()
             _shut(line)
-            self._out_since = time.monotonic()
+            self.mouth.emptied()
 
     def _obey(self, line: socket.socket, message: bytes) -> None:
         if len(message) == 1 and message[0] in (_OFF, _ON, _RESET):

@@ -15,7 +15,7 @@ from typing import Any, Self
 from kioskd.demo.stage import START_S, Stage
 from kioskd.edges.tls import server_context
 from kioskd.virtual.card import VirtualCard
-from kioskd.virtual.vpcd import GAP_S, CardInReader, Pace
+from kioskd.virtual.vpcd import CardInReader, Pace
 from tests.bench.floor import floor_card, serve_echo
 
 ANSWER_S = 30.0
@@ -74,7 +74,6 @@ class BenchStage:
             assert issued["outcome"] == "issued", issued
             _line(self._access)
             self._issued.append(card)
-            time.sleep(GAP_S)
         stage.roles.stop("station")
         self._floor_hand = stage.holder(floor_card(stage.folder / "floor.json"), "station")
         tls = stage.folder / "tls"
@@ -111,7 +110,6 @@ class BenchStage:
         server = json.loads(_line(self._access))
         time.sleep(QUIET_S)
         hand.pull()
-        time.sleep(GAP_S)
         tap = (self.stage.roles.status("kiosk") or {})["taps"][-1]
         assert tap["outcome"] == "done", tap
         return _figures(tap, server)

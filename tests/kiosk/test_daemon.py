@@ -40,7 +40,7 @@ class Field:
 
     def hand(self, card: VirtualCard | None = None) -> CardInReader:
         """A hand at the kiosk, by default with a card that is due."""
-        self.hands.append(new_hand(self.stage, card or self.cards.pop(), "kiosk"))
+        self.hands.append(self.stage.holder(card or self.cards.pop(), "kiosk"))
         return self.hands[-1]
 
     def clear(self) -> None:
@@ -77,13 +77,6 @@ class Field:
         hand.before_answer = look
         hand.insert()
         self.until(lambda: bool(done), f"no {ins:02X} came")
-
-
-def new_hand(stage: Stage, card: VirtualCard, terminal: str) -> CardInReader:
-    """A hand that knows that another may have been at the reader a moment ago."""
-    hand = stage.holder(card, terminal)
-    hand._out_since = time.monotonic()
-    return hand
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +127,7 @@ def issue(stage: Stage, cards: list[VirtualCard]) -> None:
     said = ""
     try:
         for number, card in enumerate(cards, 1):
-            hand = new_hand(stage, card, "station")
+            hand = stage.holder(card, "station")
             hand.insert()
             while f"card {number}:" not in said:
                 line = process.stdout.readline()

@@ -31,7 +31,6 @@ class Scene:
 
     stage: Stage
     issued: list[VirtualCard] = field(default_factory=list)
-    _last: dict[str, CardInReader] = field(default_factory=dict)
 
     def card(self) -> VirtualCard:
         """A card that was issued and has the old master set."""
@@ -40,11 +39,8 @@ class Scene:
         return card
 
     def hand(self, card: VirtualCard, terminal: str = "kiosk", pace: Pace | None = None) -> CardInReader:
-        """A hand with the card at the terminal's reader, which leaves the gap after the hand before it."""
-        made = self.stage.holder(card, terminal, pace)
-        made._out_since = self._last[terminal]._out_since if terminal in self._last else 0.0
-        self._last[terminal] = made
-        return made
+        """A hand with the card at the terminal's reader."""
+        return self.stage.holder(card, terminal, pace)
 
     def tap(self, hand: CardInReader, name: str = "kiosk") -> dict[str, Any]:
         """One tap, which ends in exactly one outcome while the same process lives on."""

@@ -182,3 +182,14 @@ def test_many_commands_go_through_the_real_daemon(
     hand.pull()
     with capsys.disabled():
         print(f"\nthrough pcscd: {statistics.median(took):.2f} ms a command, median of {len(took)}")
+
+
+def test_the_next_hand_at_a_reader_leaves_the_gap_after_the_one_before_it(reader: Reader) -> None:
+    mouth = vpcd.Mouth()
+    first, second = (CardInReader(VirtualCard(), reader.connect, mouth=mouth) for _ in range(2))
+    first.insert()
+    first.pull()
+    pulled = time.monotonic()
+    second.insert()
+    second.pull()
+    assert time.monotonic() - pulled >= vpcd.GAP_S - 0.05
