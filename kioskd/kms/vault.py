@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kioskd.errors import VaultError
-from kioskd.rekey.bundle import BLOCK_BYTES, BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose
+from kioskd.rekey.bundle import BLOCK_BYTES, BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import (
     RSA_BITS,
@@ -150,17 +150,27 @@ class KmsVault:
         return number
 
     def release(
-        self, purpose: BundlePurpose, generation: int, epoch: int, transport: bytes, window: tuple[int, int], now: int
+        self,
+        purpose: BundlePurpose,
+        generation: int,
+        epoch: int,
+        transport: bytes,
+        window: tuple[int, int],
+        now: int,
+        campaign: Campaign | None = None,
     ) -> bytes:
         """The bundle file for the holder of a transport key (PEM); the window is (from, to), seconds since 1970.
 
         A replace bundle ends the making of issue bundles for its epoch, for ever; that is on disk before the bundle
-        leaves. `VaultError` for what is not held or may not be released, `BadConfiguration` for a bad transport key.
+        leaves; without a campaign it is for one of its own. `VaultError` for what is not held or may not be released,
+        `BadConfiguration` for a bad transport key.
         """
         not_before, not_after = window
         if not_after < max(now, not_before):
             raise VaultError("the bundle's window ends before it begins or is over")
         recipient = read_transport_key(transport)
+        if purpose is BundlePurpose.REPLACE and campaign is None:
+            campaign = Campaign(f"generation-{generation}", generation - 1, generation, (epoch,), *window)
         try:
             header = BundleHeader(
                 version=BUNDLE_VERSION,
@@ -171,6 +181,7 @@ class KmsVault:
                 recipient=fingerprint_of(recipient),
                 not_before=not_before,
                 not_after=not_after,
+                campaign=campaign,
             )
         except ValueError as wrong:
             raise VaultError(f"the bundle cannot be made: {wrong}") from wrong

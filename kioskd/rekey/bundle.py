@@ -1,16 +1,19 @@
 """The key bundle: what the key management server releases to one access server, as one file. Format only, no keys used.
 
-One line of JSON. The header is the payload's associated data; the signature covers everything before it. There is one
-way to write a bundle, and any other is refused, so no byte of the file can change unseen.
+One line of JSON. The signature covers everything before it. There is one way to write a bundle, and any other is
+refused, so no byte of the file can change unseen. Every key in it is wrapped by itself, so that a token can take it in.
 
-    header {version, id, purpose, generation, epoch, recipient, not_before, not_after}
-    kek        the key of the payload, RSA-OAEP (SHA-1, empty label) to the recipient's transport key
-    nonce      12 bytes
-    payload    AES-256-GCM of the contents
-    signature  Ed25519 by the key management server
+    header {version, id, purpose, generation, epoch, recipient, not_before, not_after, campaign}
+    kek        an AES-256 key, RSA-OAEP (SHA-1, empty label) to the recipient's transport key
+    mkdb       the master block under the kek, RFC 3394, 40 bytes
+    krkdb      the replacement block, likewise
+    public     the epoch's public key, SubjectPublicKeyInfo, DER
+    private    the epoch's private key, PKCS#8, under the kek, RFC 5649; empty in an issue bundle
+    signature  by the key management server
 """
 
 import json
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -18,11 +21,13 @@ from kioskd.errors import BadBundle, Malformed
 from kioskd.secret import Secret
 from kioskd.shape import from_plain, to_plain
 
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2
 BLOCK_BYTES = 32
+WRAPPED_BLOCK_BYTES = 40
 MAX_BUNDLE_BYTES = 65536
 MAX_NUMBER = 2**32 - 1
 _CONTEXT = b"kioskd bundle\n"
+_CAMPAIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class BundlePurpose(StrEnum):
@@ -30,6 +35,34 @@ class BundlePurpose(StrEnum):
 
     ISSUE = "issue"  # issue cards under an epoch
     REPLACE = "replace"  # replace master sets of an epoch's cards; ends issuing under it
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What a replace bundle is released for; its window closes to new cards only. Times as in the header.
+
+    `generation_from` is the oldest generation that cards are expected to have; 0: none is expected.
+    """
+
+    id: str
+    generation_from: int
+    generation_to: int
+    epochs: tuple[int, ...]
+    not_before: int
+    not_after: int
+    scope: str = "all"
+
+    def __post_init__(self) -> None:
+        if not _CAMPAIGN_ID.fullmatch(self.id):
+            raise ValueError("a campaign's id has 1 to 64 letters, digits, dots, dashes or underscores")
+        if not 0 <= self.generation_from < self.generation_to <= MAX_NUMBER:
+            raise ValueError("a campaign goes from a generation to a later one")
+        if not self.epochs or not all(1 <= epoch <= MAX_NUMBER for epoch in self.epochs):
+            raise ValueError(f"a campaign has epochs, from 1 to {MAX_NUMBER}")
+        if not 0 <= self.not_before <= self.not_after:
+            raise ValueError("the campaign ends before it begins")
+        if self.scope != "all":
+            raise ValueError(f"the scope {self.scope[:20]!r} is not known, only 'all'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +77,7 @@ class BundleHeader:
     recipient: bytes
     not_before: int
     not_after: int
+    campaign: Campaign | None = None
 
     def __post_init__(self) -> None:
         if self.version != BUNDLE_VERSION:
@@ -54,10 +88,12 @@ class BundleHeader:
             raise ValueError("id has 16 bytes and recipient 32")
         if not 0 <= self.not_before <= self.not_after:
             raise ValueError("the window ends before it begins")
-
-    def encode(self) -> bytes:
-        """The bytes that the payload is bound to."""
-        return _compact(self)
+        if (self.campaign is not None) != (self.purpose is BundlePurpose.REPLACE):
+            raise ValueError("a replace bundle, and no other, is for a campaign")
+        if self.campaign is not None and (
+            self.campaign.generation_to != self.generation or self.epoch not in self.campaign.epochs
+        ):
+            raise ValueError("the bundle's generation and epoch are not those of its campaign")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +102,17 @@ class Bundle:
 
     header: BundleHeader
     kek: bytes
-    nonce: bytes
-    payload: bytes
+    mkdb: bytes
+    krkdb: bytes
+    public: bytes
+    private: bytes
     signature: bytes
 
     def __post_init__(self) -> None:
-        if len(self.nonce) != 12:
-            raise ValueError("nonce has 12 bytes")
+        if len(self.mkdb) != WRAPPED_BLOCK_BYTES or len(self.krkdb) != WRAPPED_BLOCK_BYTES:
+            raise ValueError(f"a wrapped block has {WRAPPED_BLOCK_BYTES} bytes")
+        if (self.private != b"") != (self.header.purpose is BundlePurpose.REPLACE):
+            raise ValueError("a replace bundle, and no other, has a private key")
 
     def signed_part(self) -> bytes:
         """What the signature covers: the bundle without it, behind a word that no other signed text begins with."""
@@ -111,30 +151,6 @@ class BundleContents:
         if len(self.mkdb) != BLOCK_BYTES or len(self.krkdb) != BLOCK_BYTES:
             raise ValueError(f"a block has {BLOCK_BYTES} bytes")
 
-    def encode(self) -> Secret:
-        """MKDB, KRKDB, public, private, each behind its 2-byte big-endian length; private may be empty."""
-        private = b"" if self.private is None else self.private.reveal()
-        fields = (self.mkdb.reveal(), self.krkdb.reveal(), self.public, private)
-        return Secret(b"".join(len(field).to_bytes(2) + field for field in fields))
-
-    @classmethod
-    def decode(cls, encoded: Secret) -> "BundleContents":
-        """The contents of a payload; `BadBundle` for anything else."""
-        rest, fields = encoded.reveal(), []
-        while rest:
-            end = 2 + int.from_bytes(rest[:2])
-            if len(rest) < end:
-                raise BadBundle("bundle: the contents are cut short")
-            fields.append(rest[2:end])
-            rest = rest[end:]
-        if len(fields) != 4:
-            raise BadBundle(f"bundle: {len(fields)} contents, not 4")
-        mkdb, krkdb, public, private = fields
-        try:
-            return cls(Secret(mkdb), Secret(krkdb), public, Secret(private) if private else None)
-        except ValueError as wrong:
-            raise BadBundle(f"bundle: {wrong}") from wrong
-
 
 @dataclass(frozen=True, slots=True)
 class Imported:
@@ -143,6 +159,7 @@ class Imported:
     purpose: BundlePurpose
     generation: int
     epoch: int
+    campaign: Campaign | None = None
 
 
 def in_words(fingerprint: bytes) -> str:

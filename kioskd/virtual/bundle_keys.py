@@ -4,11 +4,17 @@ import os
 from dataclasses import replace
 from hashlib import sha256
 
-from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap,
+    aes_key_unwrap_with_padding,
+    aes_key_wrap,
+    aes_key_wrap_with_padding,
+)
 
 from kioskd.errors import BadBundle, BadConfiguration, VaultError
 from kioskd.rekey.bundle import Bundle, BundleContents, BundleHeader
@@ -101,16 +107,24 @@ def fingerprint_of(key: PublicKey) -> bytes:
 def seal_bundle(
     header: BundleHeader, contents: BundleContents, recipient: rsa.RSAPublicKey, signing: Ed25519PrivateKey
 ) -> bytes:
-    """A bundle file: the contents under a fresh key, that key to the recipient, all of it signed."""
-    kek = Secret(AESGCM.generate_key(256))
-    nonce = os.urandom(12)
-    bundle = Bundle(
-        header=header,
-        kek=recipient.encrypt(kek.reveal(), OAEP),
-        nonce=nonce,
-        payload=AESGCM(kek.reveal()).encrypt(nonce, contents.encode().reveal(), header.encode()),
-        signature=b"",
-    )
+    """A bundle file: each key under a fresh kek, that kek to the recipient, all of it signed.
+
+    `BadBundle` if the contents are not those of the header's purpose.
+    """
+    kek = Secret(os.urandom(32))
+    private = contents.private
+    try:
+        bundle = Bundle(
+            header=header,
+            kek=recipient.encrypt(kek.reveal(), OAEP),
+            mkdb=aes_key_wrap(kek.reveal(), contents.mkdb.reveal()),
+            krkdb=aes_key_wrap(kek.reveal(), contents.krkdb.reveal()),
+            public=contents.public,
+            private=b"" if private is None else aes_key_wrap_with_padding(kek.reveal(), private.reveal()),
+            signature=b"",
+        )
+    except ValueError as wrong:
+        raise BadBundle(f"bundle: {wrong}") from wrong
     return replace(bundle, signature=signing.sign(bundle.signed_part())).encode()
 
 
@@ -119,23 +133,33 @@ def open_bundle(
 ) -> tuple[BundleHeader, BundleContents]:
     """A bundle's header and keys; `BadBundle` unless `sender` signed it, for this key, for this time."""
     bundle = Bundle.decode(raw)
+    check_bundle(bundle, sender, transport.public_key(), now)
+    try:
+        kek = transport.decrypt(bundle.kek, OAEP)
+        contents = BundleContents(
+            mkdb=Secret(aes_key_unwrap(kek, bundle.mkdb)),
+            krkdb=Secret(aes_key_unwrap(kek, bundle.krkdb)),
+            public=bundle.public,
+            private=Secret(aes_key_unwrap_with_padding(kek, bundle.private)) if bundle.private else None,
+        )
+    except (ValueError, InvalidUnwrap) as wrong:
+        raise BadBundle("bundle: does not open with the transport key") from wrong
+    return bundle.header, _checked(contents)
+
+
+def check_bundle(bundle: Bundle, sender: Ed25519PublicKey, transport: rsa.RSAPublicKey, now: int) -> None:
+    """`BadBundle` unless `sender` signed it, for this transport key, for this time; no private key is used."""
     header = bundle.header
     try:
         sender.verify(bundle.signature, bundle.signed_part())
     except InvalidSignature as wrong:
         raise BadBundle("bundle: altered, or signed by another key management server") from wrong
-    if header.recipient != fingerprint_of(transport.public_key()):
+    if header.recipient != fingerprint_of(transport):
         raise BadBundle("bundle: is for another access server")
     if now < header.not_before:
         raise BadBundle("bundle: may not be imported yet")
     if now > header.not_after:
         raise BadBundle("bundle: has expired")
-    try:
-        kek = Secret(transport.decrypt(bundle.kek, OAEP))
-        contents = Secret(AESGCM(kek.reveal()).decrypt(bundle.nonce, bundle.payload, header.encode()))
-    except (ValueError, InvalidTag) as wrong:
-        raise BadBundle("bundle: does not open with the transport key") from wrong
-    return header, _checked(BundleContents.decode(contents))
 
 
 def _checked(contents: BundleContents) -> BundleContents:

@@ -61,7 +61,7 @@ class Custody:
         transport = load_private(self._held().transport)
         header, contents = open_bundle(raw, read_kms_key(kms_key), transport, now)
         self._change(lambda held: held.with_bundle(header, contents))
-        return Imported(header.purpose, header.generation, header.epoch)
+        return Imported(header.purpose, header.generation, header.epoch, header.campaign)
 
     def end_issue(self, epoch: int) -> None:
         """Destroys the issuing keys of an epoch, for ever; `NotArmed` if it does not issue."""

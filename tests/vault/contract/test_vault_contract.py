@@ -25,7 +25,7 @@ from kioskd.gp.scp03 import CardChannel, card_cryptogram
 from kioskd.ports import Vault
 from kioskd.private_file import write_private
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
-from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose
+from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import fingerprint_of, pem_of, read_transport_key, seal_bundle
@@ -101,7 +101,15 @@ class SoftKeeper:
         self._bundles += 1
         name = self._bundles.to_bytes(16)
         header = BundleHeader(
-            BUNDLE_VERSION, name, purpose, GENERATION, EPOCH, fingerprint_of(recipient), not_before=0, not_after=10
+            BUNDLE_VERSION,
+            name,
+            purpose,
+            GENERATION,
+            EPOCH,
+            fingerprint_of(recipient),
+            not_before=0,
+            not_after=10,
+            campaign=Campaign("leak", 1, GENERATION, (EPOCH,), 0, 10) if purpose is BundlePurpose.REPLACE else None,
         )
         bundle = seal_bundle(header, contents, recipient, signing)
         self.vault.import_bundle(bundle, pem_of(signing.public_key()), now=5)
