@@ -102,6 +102,18 @@ class NotArmed(VaultError):
     outcome = "not-armed"
 
 
+class CampaignOver(KioskError):
+    """The campaign that a card would be begun for has ended, or is being disarmed."""
+
+    outcome = "campaign-over"
+
+
+class CasesOpen(KioskError):
+    """A campaign has cards that were begun and are not finished."""
+
+    outcome = "cases-open"
+
+
 class BadBundle(KioskError):
     """A key bundle is for another recipient, altered, expired or already imported."""
 

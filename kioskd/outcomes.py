@@ -294,6 +294,14 @@ _ALL = (
         "Import the bundle that the KMS released.",
     ),
     Outcome(
+        "campaign-over",
+        "K412",
+        Severity.NOTICE,
+        "This exchange has ended. Your card works as before.",
+        "The campaign that would replace this card's key set has ended or is being disarmed.",
+        "If the card should still be replaced, have the KMS release its keys for a new campaign.",
+    ),
+    Outcome(
         "role-forbidden",
         "K410",
         Severity.ALARM,
@@ -341,6 +349,14 @@ _ALL = (
         _LATER,
         "The bundle is for another recipient, altered, expired or already imported.",
         "Ask the KMS for a new one.",
+    ),
+    Outcome(
+        "cases-open",
+        "K505",
+        Severity.NOTICE,
+        _LATER,
+        "The campaign still has open cases.",
+        "Tap those cards, or have the custodians accept the list.",
     ),
     Outcome(
         "internal",

@@ -13,7 +13,7 @@ from kioskd.gp.cplc import CardId
 from kioskd.gp.isd import KeyField
 from kioskd.gp.scp03 import Mark
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
-from kioskd.rekey.bundle import BundleHeader
+from kioskd.rekey.bundle import BundleHeader, Campaign
 from kioskd.rekey.labels import Cryptogram, KeyLabel, PairKind
 from kioskd.rekey.records import Record
 from kioskd.rekey.wire import CardReport, Message, Report, Script
@@ -239,7 +239,14 @@ class Store(Protocol):
         ...
 
     async def append(self, card: CardId, record: Record, fence: int | None) -> None:
-        """Adds a record; with a fence, `LeaseLost` if the card's firm lease is another's by now."""
+        """Adds a record; with a fence, `LeaseLost` if the card's firm lease is another's by now.
+
+        `CampaignOver` for the intent that would begin a card of a campaign that is being disarmed.
+        """
+        ...
+
+    async def campaign(self, epoch: int, generation: int) -> Campaign | None:
+        """The armed campaign that brings an epoch's cards to a generation."""
         ...
 
     async def fence(self, card: CardId) -> int:

@@ -28,7 +28,7 @@ from kioskd.virtual.faults import Faults, PowerCut
 
 SERVER_POINTS = (
     *("challenge", "mint_krk", "recover_krk", "derive_master", "factory_set", "proves", "open_channel"),
-    *("wrap_key_set", "wrap_commands", "unwrap_responses", "records", "append", "firm_lease", "run"),
+    *("wrap_key_set", "wrap_commands", "unwrap_responses", "records", "campaign", "append", "firm_lease", "run"),
 )
 RELAY_POINTS = ("transmit", "note_in_doubt", "keep_report")
 

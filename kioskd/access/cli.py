@@ -8,15 +8,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kioskd.access.campaign_cli import add_campaign_commands, in_days
+from kioskd.access.campaigns import in_store, open_vault, take_in
 from kioskd.access.serve import identity, serve
 from kioskd.config import AccessConfig, file_of, load_access
 from kioskd.edges.local_http import ask_local
-from kioskd.edges.store import SqlStore
+from kioskd.edges.store import clear_charges
 from kioskd.edges.systemd import set_up_log
 from kioskd.errors import BadBundle, BadConfiguration, KioskError
 from kioskd.gp.cplc import CardId
 from kioskd.private_file import read_passphrase
-from kioskd.rekey.bundle import BundlePurpose, in_words
+from kioskd.rekey.bundle import in_words
 from kioskd.virtual.custody import read_factory_file
 from kioskd.virtual.vault import SoftVault
 
@@ -49,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--transport-key", type=Path, required=True, help="where to write the public transport key")
     bring = command("import", "take in a bundle that the key management server released", _import)
     bring.add_argument("bundle", type=Path)
+    add_campaign_commands(command)
     run = command("serve", "run the server", _serve)
     run.add_argument("--check", action="store_true", help="only say whether the configuration and the vault are usable")
     clear = command("clear", "forgive a terminal its wrong cryptograms with a card (K408)", _clear)
@@ -57,10 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", "what the running server says of itself", _status)
     status.add_argument("--json", action="store_true", help="for programs")
     return parser
-
-
-def _open_vault(config: AccessConfig) -> SoftVault:
-    return SoftVault.open(file_of(config.vault.file), read_passphrase(file_of(config.vault.passphrase)))
 
 
 def _init(config: AccessConfig, args: argparse.Namespace) -> None:
@@ -82,17 +81,18 @@ def _import(config: AccessConfig, args: argparse.Namespace) -> None:
         raw = args.bundle.read_bytes()
     except OSError as wrong:
         raise BadBundle(f"{args.bundle}: cannot be read: {wrong.strerror}") from wrong
-    kms_key = file_of(config.vault.kms_key).read_bytes()
-    imported = _open_vault(config).import_bundle(raw, kms_key, int(time.time()))
-    if imported.purpose is BundlePurpose.ISSUE:
+    vault = open_vault(config)
+    imported = asyncio.run(take_in(config, vault, raw, int(time.time())))
+    if imported.campaign is None:
         print(f"Cards are issued under epoch {imported.epoch} with generation {imported.generation} from now on.")
         return
     print(f"Epoch {imported.epoch} is armed: its cards get generation {imported.generation} at their next tap.")
+    print(f"The campaign is {imported.campaign.id}, for {in_days(imported.campaign)}; its end stops new cards only.")
     print(f"No card is issued under epoch {imported.epoch} any more.")
 
 
 def _serve(config: AccessConfig, args: argparse.Namespace) -> None:
-    vault = _open_vault(config)
+    vault = open_vault(config)
     if args.check:
         identity(config)
         holdings = vault.holdings()
@@ -104,11 +104,7 @@ def _serve(config: AccessConfig, args: argparse.Namespace) -> None:
 
 def _clear(config: AccessConfig, args: argparse.Namespace) -> None:
     card = CardId.parse(args.card)
-    store = SqlStore(config.store)
-    try:
-        count = asyncio.run(store.clear_charges(args.terminal, card))
-    finally:
-        store.close()
+    count = asyncio.run(in_store(config, lambda connection: clear_charges(connection, args.terminal, card)))
     print(f"{args.terminal} had {count} wrong cryptograms with {card}; they are forgiven.")
 
 

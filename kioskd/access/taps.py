@@ -1,10 +1,11 @@
 """What happens at a tap, seen from the access server: late reports, then who the card is, then what it is due."""
 
 import logging
+import time
 
 from kioskd.access.office import ATTEMPTS, Answerer, Office, TerminalLine
 from kioskd.drive import drive
-from kioskd.errors import Malformed, TapEnds
+from kioskd.errors import CampaignOver, Malformed, TapEnds
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.evidence import Subject
 from kioskd.rekey.facts import Facts, identify
@@ -67,7 +68,20 @@ async def _replace(answerer: Answerer, facts: Facts, known: CardId | None) -> st
     generation = holdings.generation_of(epoch)
     if epoch not in holdings.armed or generation is None:
         raise TapEnds("nothing-to-do", f"epoch {epoch} is not armed for replacement")
+    if not state.open and state.closed.master.generation != generation:
+        await _check_campaign(office, epoch, generation)
     return await drive(replace_keys(_desk(answerer, known), facts.key_information, generation), answerer.answer)
+
+
+async def _check_campaign(office: Office, epoch: int, generation: int) -> None:
+    """Refuses a card that is not begun outside its campaign's window; a begun card is finished whatever the window."""
+    campaign, now = await office.store.campaign(epoch, generation), int(time.time())
+    if campaign is None:
+        raise CampaignOver(f"no campaign is armed that brings epoch {epoch} to generation {generation}")
+    if now < campaign.not_before:
+        raise TapEnds("nothing-to-do", f"the campaign {campaign.id} has not begun")
+    if now > campaign.not_after:
+        raise CampaignOver(f"the window of the campaign {campaign.id} is over")
 
 
 async def _issue(answerer: Answerer, facts: Facts, known: CardId | None) -> str:

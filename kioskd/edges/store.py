@@ -12,8 +12,11 @@ from typing import Any, TypeVar
 import sqlalchemy as sql
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from kioskd.edges.campaigns import check_begin, covering
+from kioskd.edges.card_index import CARDS, METADATA, index
 from kioskd.errors import LeaseLost, Malformed, StoreFailed
 from kioskd.gp.cplc import CardId
+from kioskd.rekey.bundle import Campaign
 from kioskd.rekey.records import RECORD_KINDS, Intent, Record, Registered
 from kioskd.shape import from_plain, to_plain
 
@@ -21,7 +24,7 @@ T = TypeVar("T")
 
 _KIND_NAMES = {kind: name for name, kind in RECORD_KINDS.items()}
 
-_METADATA = sql.MetaData()
+_METADATA = METADATA
 _IDS = sql.Table(
     "card_ids",
     _METADATA,
@@ -68,7 +71,7 @@ _FIND_CHARGES = sql.select(_CHARGES.c.count).where(
 )
 _ADD_RECORD, _ADD_LEASE, _ADD_CHARGE = _RECORDS.insert(), _LEASES.insert(), _CHARGES.insert()
 
-_BEGIN_READING, _BEGIN_WRITING = "BEGIN", "BEGIN IMMEDIATE"
+BEGIN_READING, BEGIN_WRITING = "BEGIN", "BEGIN IMMEDIATE"
 RECORDS_KEPT = 512
 
 
@@ -84,6 +87,8 @@ class SqlStore:
                 _make_sqlite_durable(self._engine)
             _METADATA.create_all(self._engine)
             self._connection = self._engine.connect()
+            with self._connection.begin():
+                _make_index(self._connection)
         except (SQLAlchemyError, ImportError, ValueError) as wrong:
             # A URL may hold a password: only its scheme is told. Drivers that are not installed are ImportErrors.
             raise StoreFailed(f"store ({url.partition(':')[0]}): {_first_line(wrong)}") from wrong
@@ -104,7 +109,7 @@ class SqlStore:
                     return CardId(row.card_kind, row.card_value)
             return None
 
-        return await self._work(look)
+        return await self.run(look)
 
     async def records(self, card: CardId) -> tuple[Record, ...]:
         """A card's records, oldest first; `StoreFailed` for one that does not read."""
@@ -113,27 +118,33 @@ class SqlStore:
             rows = connection.execute(_FIND_RECORDS, {"card": str(card)})
             return tuple(self._record(kind, body) for kind, body in rows)
 
-        return await self._work(read)
+        return await self.run(read)
 
     async def append(self, card: CardId, record: Record, fence: int | None) -> None:
-        """Adds a record; with a fence, `LeaseLost` if the card's firm lease is another's by now."""
+        """Adds a record; with a fence, `LeaseLost` if the card's firm lease is another's by now.
+
+        `CampaignOver` for the intent that would begin a card of a campaign that is being disarmed.
+        """
 
         def write(connection: sql.Connection) -> None:
             if fence is not None and _fence(connection, card) != fence:
                 raise LeaseLost(f"{card}: the lease with fence {fence} has gone to another conversation")
+            if isinstance(record, Intent):
+                check_begin(connection, card, record)
             if isinstance(record, Registered):
                 _register(connection, record)
             connection.execute(_ADD_RECORD, row)
+            index(connection, card, record)
 
         body = json.dumps(to_plain(record), separators=(",", ":"))
         number = record.number if isinstance(record, Intent) else None
         row = {"card": str(card), "kind": _KIND_NAMES[type(record)], "intent": number, "body": body}
-        await self._work(write, _BEGIN_WRITING)
+        await self.run(write, BEGIN_WRITING)
         self._keep(body, record)
 
     async def fence(self, card: CardId) -> int:
         """The card's present fence number; 0 before its first lease."""
-        return await self._work(lambda connection: _fence(connection, card))
+        return await self.run(lambda connection: _fence(connection, card))
 
     async def firm_lease(self, card: CardId, terminal: str, tap: str, seen: int) -> int:
         """Makes (terminal, tap) the card's only conversation, unless another became firm since `seen`."""
@@ -148,7 +159,7 @@ class SqlStore:
             connection.execute(_ADD_LEASE, row)
             return present + 1
 
-        return await self._work(take, _BEGIN_WRITING)
+        return await self.run(take, BEGIN_WRITING)
 
     async def charge(self, terminal: str, card: CardId) -> int:
         """Counts one wrong cryptogram of (terminal, card); the count."""
@@ -162,21 +173,19 @@ class SqlStore:
                 connection.execute(_ADD_CHARGE, {"terminal": terminal, "card": str(card), "count": 1})
             return so_far + 1
 
-        return await self._work(count, _BEGIN_WRITING)
+        return await self.run(count, BEGIN_WRITING)
 
     async def charges(self, terminal: str, card: CardId) -> int:
         """The wrong cryptograms of (terminal, card) so far."""
-        return await self._work(lambda connection: _charges(connection, terminal, card))
+        return await self.run(lambda connection: _charges(connection, terminal, card))
 
-    async def clear_charges(self, terminal: str, card: CardId) -> int:
-        """Forgives the wrong cryptograms of (terminal, card); how many there were."""
+    async def campaign(self, epoch: int, generation: int) -> Campaign | None:
+        """The armed campaign that brings an epoch's cards to a generation."""
+        return await self.run(lambda connection: covering(connection, epoch, generation))
 
-        def clear(connection: sql.Connection) -> int:
-            so_far = _charges(connection, terminal, card)
-            connection.execute(_CHARGES.delete().where(_CHARGES.c.terminal == terminal, _CHARGES.c.card == str(card)))
-            return so_far
-
-        return await self._work(clear, _BEGIN_WRITING)
+    async def run(self, job: Callable[[sql.Connection], T], begin: str = BEGIN_READING) -> T:
+        """One transaction of the tables' own functions, in the worker; `BEGIN_WRITING` if it writes."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._transact, job, begin)
 
     def _record(self, kind: str, body: str) -> Record:
         """A record of its text, read once: a conversation recalls its card's records several times."""
@@ -190,10 +199,6 @@ class SqlStore:
         if len(self._read) >= RECORDS_KEPT:
             self._read.clear()
         self._read[body] = record
-
-    async def _work(self, job: Callable[[sql.Connection], T], begin: str = _BEGIN_READING) -> T:
-        """One transaction in the worker."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._transact, job, begin)
 
     def _transact(self, job: Callable[[sql.Connection], T], begin: str) -> T:
         try:
@@ -215,7 +220,7 @@ def _make_sqlite_durable(engine: sql.Engine) -> None:
             connection.execute(f"PRAGMA {pragma}")
 
     def on_begin(connection: sql.Connection) -> None:
-        connection.exec_driver_sql(connection.info.get("begin", _BEGIN_WRITING))
+        connection.exec_driver_sql(connection.info.get("begin", BEGIN_WRITING))
 
     sql.event.listen(engine, "connect", on_connect)
     sql.event.listen(engine, "begin", on_begin)
@@ -235,6 +240,24 @@ def _register(connection: sql.Connection, record: Registered) -> None:
     for one in (record.card, *(alias for alias in record.aliases if str(alias) not in taken)):
         row = {"id": str(one), "card_kind": record.card.kind, "card_value": record.card.value}
         connection.execute(_IDS.insert().values(**row))
+
+
+def clear_charges(connection: sql.Connection, terminal: str, card: CardId) -> int:
+    """Forgives the wrong cryptograms of (terminal, card); how many there were."""
+    so_far = _charges(connection, terminal, card)
+    connection.execute(_CHARGES.delete().where(_CHARGES.c.terminal == terminal, _CHARGES.c.card == str(card)))
+    return so_far
+
+
+def _make_index(connection: sql.Connection) -> None:
+    """Makes the index of a store that an older version wrote."""
+    if connection.execute(sql.select(CARDS.c.card).limit(1)).first() is not None:
+        return
+    rows = connection.execute(
+        sql.select(_RECORDS.c.card, _RECORDS.c.kind, _RECORDS.c.body).order_by(_RECORDS.c.position)
+    )
+    for card, kind, body in rows.all():
+        index(connection, CardId.parse(card), _record(kind, body))
 
 
 def _fence(connection: sql.Connection, card: CardId) -> int:

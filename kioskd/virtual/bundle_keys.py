@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.keywrap import (
 
 from kioskd.errors import BadBundle, BadConfiguration, VaultError
 from kioskd.rekey.bundle import Bundle, BundleContents, BundleHeader
+from kioskd.rekey.campaign import DisarmOrder
 from kioskd.secret import Secret
 
 MIN_RSA_BITS = 2048
@@ -160,6 +161,18 @@ def check_bundle(bundle: Bundle, sender: Ed25519PublicKey, transport: rsa.RSAPub
         raise BadBundle("bundle: may not be imported yet")
     if now > header.not_after:
         raise BadBundle("bundle: has expired")
+
+
+def check_order(order: DisarmOrder, sender: Ed25519PublicKey, transport: rsa.RSAPublicKey, now: int) -> None:
+    """`BadBundle` unless `sender` signed the order, for the server of this transport key, for this time."""
+    try:
+        sender.verify(order.signature, order.signed_part())
+    except InvalidSignature as wrong:
+        raise BadBundle("order: altered, or signed by another key management server") from wrong
+    if order.recipient != fingerprint_of(transport):
+        raise BadBundle("order: is for another access server")
+    if not order.not_before <= now <= order.not_after:
+        raise BadBundle("order: is not for this time")
 
 
 def _checked(contents: BundleContents) -> BundleContents:

@@ -67,6 +67,10 @@ class Custody:
         """Destroys the issuing keys of an epoch, for ever; `NotArmed` if it does not issue."""
         self._change(lambda held: held.end_issue(epoch))
 
+    def disarm(self, epoch: int) -> None:
+        """Destroys the replacing keys of an armed epoch; `NotArmed` if it is not armed."""
+        self._change(lambda held: held.disarm(epoch))
+
     def add_factory_set(self, name: str, keys: KeyValues) -> None:
         """Keeps a factory key set under a name; `VaultError` if other keys have that name."""
         self._change(lambda held: held.with_factory_set(name, keys))

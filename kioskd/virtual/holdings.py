@@ -80,6 +80,16 @@ class Held:
         ended = replace(self.epochs[number], state=EpochState.ENDED, krkdb=None)
         return replace(self, epochs={**self.epochs, number: ended})
 
+    def disarm(self, number: int) -> "Held":
+        """Without the KRKDB and the private key of an armed epoch, and without a block that no other epoch needs."""
+        epoch = self.epochs.get(number)
+        if epoch is None or epoch.state is not EpochState.ARMED:
+            raise NotArmed(f"epoch {number}: is not armed here")
+        epochs = {**self.epochs, number: replace(epoch, state=EpochState.ENDED, krkdb=None, private=None)}
+        needed = {one.generation for one in epochs.values() if one.state is not EpochState.ENDED}
+        blocks = {generation: block for generation, block in self.blocks.items() if generation in needed}
+        return replace(self, epochs=epochs, blocks=blocks)
+
     def with_factory_set(self, name: str, keys: KeyValues) -> "Held":
         """With one more factory set; `VaultError` if the name is taken by other keys."""
         if not name:

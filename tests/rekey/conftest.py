@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from kioskd.edges.campaigns import arm
 from kioskd.edges.journal import SqliteJournal
-from kioskd.edges.store import SqlStore
+from kioskd.edges.store import BEGIN_WRITING, SqlStore
 from kioskd.kms.vault import KmsVault
-from kioskd.rekey.bundle import BundlePurpose
+from kioskd.rekey.bundle import BundlePurpose, Campaign
 from kioskd.secret import Secret
 from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_memory import FACTORY_KEY
@@ -26,6 +27,7 @@ from tests.rig import Rig
 CHEAP = Cost(n=2, r=1, p=1)
 PASSPHRASE = Secret(b"for tests only")
 NOW = 1_800_000_000
+CAMPAIGN = Campaign("leak", 1, 2, (1,), 0, 2**40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def _made(folder: Path, kind: Kind) -> Template:
     async def issue() -> None:
         rig = _rig(folder, issuing, kind)
         assert await rig.tap("issue") == "issued"
+        await rig.store.run(lambda connection: arm(connection, CAMPAIGN), BEGIN_WRITING)
         rig.store.close()
         await rig.journal.close()
 

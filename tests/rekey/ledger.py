@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from kioskd.errors import LeaseLost
 from kioskd.gp.cplc import CardId
+from kioskd.rekey.bundle import Campaign
 from kioskd.rekey.records import Intent, Record, Registered
 
 
@@ -57,6 +58,11 @@ class Ledger:
             raise LeaseLost("that number is another's")
         self.log.append(record)
         self.witness(record)
+
+    async def campaign(self, epoch: int, generation: int) -> Campaign | None:
+        """One that never ends."""
+        await Point("campaign")
+        return Campaign("attacked", 0, generation, (epoch,), 0, 2**40)
 
     async def fence(self, card: CardId) -> int:
         """The present fence number."""

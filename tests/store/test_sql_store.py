@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kioskd.edges.store import SqlStore
+from kioskd.edges.store import BEGIN_WRITING, SqlStore, clear_charges
 from kioskd.errors import LeaseLost, StoreFailed
 from kioskd.gp.cplc import CardId
 from kioskd.gp.keyinfo import KeyEntry
@@ -118,7 +118,7 @@ async def test_wrong_cryptograms_are_charged_to_the_terminal_and_the_card_togeth
 async def test_charges_are_forgiven_one_terminal_and_card_at_a_time(store: SqlStore) -> None:
     await store.charge("k1", CARD)
     await store.charge("k2", CARD)
-    assert await store.clear_charges("k1", CARD) == 1
+    assert await store.run(lambda connection: clear_charges(connection, "k1", CARD), BEGIN_WRITING) == 1
     assert await store.charges("k1", CARD) == 0
     assert await store.charges("k2", CARD) == 1
 

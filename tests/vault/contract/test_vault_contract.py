@@ -100,17 +100,9 @@ class SoftKeeper:
         recipient = read_transport_key(self.vault.transport_key())
         self._bundles += 1
         name = self._bundles.to_bytes(16)
-        header = BundleHeader(
-            BUNDLE_VERSION,
-            name,
-            purpose,
-            GENERATION,
-            EPOCH,
-            fingerprint_of(recipient),
-            not_before=0,
-            not_after=10,
-            campaign=Campaign("leak", 1, GENERATION, (EPOCH,), 0, 10) if purpose is BundlePurpose.REPLACE else None,
-        )
+        campaign = Campaign("leak", 1, GENERATION, (EPOCH,), 0, 10) if purpose is BundlePurpose.REPLACE else None
+        to = fingerprint_of(recipient)
+        header = BundleHeader(BUNDLE_VERSION, name, purpose, GENERATION, EPOCH, to, 0, 10, campaign)
         bundle = seal_bundle(header, contents, recipient, signing)
         self.vault.import_bundle(bundle, pem_of(signing.public_key()), now=5)
 

@@ -1,0 +1,78 @@
+"""`kioskd access campaigns|disarm`: what is armed, which cases are open, and the end of a campaign."""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kioskd.edges.campaigns as book
+from kioskd.access.campaigns import disarm, in_store, open_vault
+from kioskd.config import AccessConfig
+from kioskd.edges.card_index import cards_of_epochs, open_cases
+from kioskd.errors import BadBundle, CasesOpen
+from kioskd.rekey.bundle import Campaign, in_words
+from kioskd.rekey.campaign import OpenCase, digest_of
+
+SHOWN = 20
+
+
+def add_campaign_commands(command: Callable[[str, str, Any], argparse.ArgumentParser]) -> None:
+    """Adds the commands of this file to `kioskd access`."""
+    command("campaigns", "what was armed, until when, and what is open", _campaigns)
+    end = command("disarm", "end a campaign and destroy its keys; refused while cases are open", _disarm)
+    end.add_argument("campaign", help="its id, as `kioskd access campaigns` shows it")
+    end.add_argument("--order", type=Path, help="the KMS's order that accepts the open cases")
+
+
+def in_days(campaign: Campaign) -> str:
+    """The campaign's window, in UTC days and minutes."""
+    begin, end = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(at)) for at in (campaign.not_before, campaign.not_after))
+    return f"{begin} to {end} UTC"
+
+
+def _campaigns(config: AccessConfig, _: argparse.Namespace) -> None:
+    def read(connection: book.Connection) -> tuple[tuple[book.Standing, int, int], ...]:
+        cards, rows = cards_of_epochs(connection), []
+        for one in book.all_of(connection):
+            epochs = one.campaign.epochs
+            rows.append((one, sum(cards.get(epoch, 0) for epoch in epochs), len(open_cases(connection, epochs))))
+        return tuple(rows)
+
+    every = asyncio.run(in_store(config, read))
+    print(f"{'campaign':<24} {'state':<10} {'generation':<11} {'epochs':<8} {'cards':>7} {'open':>6}  window")
+    for one, count, begun in every:
+        campaign = one.campaign
+        print(
+            f"{campaign.id:<24} {one.state.value:<10} {campaign.generation_from} to {campaign.generation_to:<6}"
+            f" {','.join(map(str, campaign.epochs)):<8} {count:>7} {begun:>6}  {in_days(campaign)}"
+        )
+    if not every:
+        print("none: import a replace bundle to arm one")
+
+
+def _disarm(config: AccessConfig, args: argparse.Namespace) -> None:
+    order = None
+    if args.order is not None:
+        try:
+            order = args.order.read_bytes()
+        except OSError as wrong:
+            raise BadBundle(f"{args.order}: cannot be read: {wrong.strerror}") from wrong
+    cases = asyncio.run(disarm(config, open_vault(config), args.campaign, order, int(time.time())))
+    if cases:
+        _tell(cases)
+        count = "1 case is open" if len(cases) == 1 else f"{len(cases)} cases are open"
+        raise CasesOpen(
+            f"{args.campaign}: {count}; tap those cards, or have the custodians accept the list "
+            f"{in_words(digest_of(cases))} and give their order with --order"
+        )
+    print(f"The campaign {args.campaign} is disarmed; its replacing keys are destroyed here.")
+
+
+def _tell(cases: tuple[OpenCase, ...]) -> None:
+    print(f"{'open case':<40} {'epoch':>6} {'generation':>11} {'script':>7}")
+    for one in cases[:SHOWN]:
+        print(f"{one.card!s:<40} {one.epoch:>6} {one.generation:>11} {one.number:>7}")
+    if len(cases) > SHOWN:
+        print(f"... and {len(cases) - SHOWN} more")

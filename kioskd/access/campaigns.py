@@ -1,0 +1,93 @@
+"""Arming and disarming at the access server: the keys in the vault and the campaign in the store, in a safe order.
+
+Arming writes the campaign first, then takes in the keys; disarming ends the campaign first, then destroys the keys.
+Whatever dies in between leaves a server that begins no card, and the same command again finishes the work.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import kioskd.edges.campaigns as book
+from kioskd.config import AccessConfig, file_of
+from kioskd.edges.store import BEGIN_WRITING, SqlStore
+from kioskd.errors import BadBundle
+from kioskd.private_file import read_passphrase
+from kioskd.rekey.bundle import Bundle, Imported
+from kioskd.rekey.campaign import CampaignState, DisarmOrder, OpenCase
+from kioskd.virtual.bundle_keys import check_bundle, check_order, read_kms_key, read_transport_key
+from kioskd.virtual.vault import SoftVault
+
+T = TypeVar("T")
+
+
+def open_vault(config: AccessConfig) -> SoftVault:
+    """The vault that the configuration names."""
+    return SoftVault.open(file_of(config.vault.file), read_passphrase(file_of(config.vault.passphrase)))
+
+
+async def in_store(config: AccessConfig, job: Callable[[book.Connection], T]) -> T:
+    """One writing transaction in the server's store, which may be running."""
+    store = SqlStore(config.store)
+    try:
+        return await store.run(job, BEGIN_WRITING)
+    finally:
+        store.close()
+
+
+async def take_in(config: AccessConfig, vault: SoftVault, raw: bytes, now: int) -> Imported:
+    """Imports a bundle, its campaign first; `BadBundle` if it is refused, and then nothing has changed."""
+    kms_key = file_of(config.vault.kms_key).read_bytes()
+    bundle = Bundle.decode(raw)
+    check_bundle(bundle, read_kms_key(kms_key), read_transport_key(vault.transport_key()), now)
+    campaign = bundle.header.campaign
+    if campaign is None:
+        return vault.import_bundle(raw, kms_key, now)
+    new = await in_store(config, lambda connection: book.arm(connection, campaign))
+    try:
+        return vault.import_bundle(raw, kms_key, now)
+    except BadBundle:
+        if new:
+            await in_store(config, lambda connection: book.forget(connection, campaign.id))
+        raise
+
+
+async def disarm(
+    config: AccessConfig, vault: SoftVault, campaign: str, order: bytes | None, now: int
+) -> tuple[OpenCase, ...]:
+    """Ends a campaign and destroys its keys; the open cases, if nobody accepted them: then nothing has changed.
+
+    `order` is the file of a `DisarmOrder`; `BadBundle` for one that is not for this server, campaign and list.
+    """
+    accepted = None if order is None else _accepted(config, vault, campaign, order, now)
+    cases = await in_store(config, lambda connection: book.begin_disarming(connection, campaign, accepted))
+    standing = await _standing(config, campaign)
+    if standing.state is CampaignState.ARMED:
+        if accepted is not None:
+            raise BadBundle("order: the list of open cases has changed since the custodians accepted it")
+        return cases
+    for epoch in standing.campaign.epochs:
+        if _still_armed_for(vault, epoch, standing.campaign.generation_to):
+            vault.disarm(epoch)
+    await in_store(config, lambda connection: book.set_state(connection, campaign, CampaignState.DISARMED))
+    return ()
+
+
+def _still_armed_for(vault: SoftVault, epoch: int, generation: int) -> bool:
+    """Whether the keys that are here are this campaign's: a later one may have brought newer ones."""
+    holdings = vault.holdings()
+    return epoch in holdings.armed and holdings.generation_of(epoch) == generation
+
+
+async def _standing(config: AccessConfig, campaign: str) -> book.Standing:
+    every = await in_store(config, book.all_of)
+    return next(one for one in every if one.campaign.id == campaign)
+
+
+def _accepted(config: AccessConfig, vault: SoftVault, campaign: str, raw: bytes, now: int) -> bytes:
+    """The digest of the list that a good order accepts."""
+    order = DisarmOrder.decode(raw)
+    kms = read_kms_key(file_of(config.vault.kms_key).read_bytes())
+    check_order(order, kms, read_transport_key(vault.transport_key()), now)
+    if order.campaign != campaign:
+        raise BadBundle(f"order: is for the campaign {order.campaign}")
+    return order.cases

@@ -1,0 +1,242 @@
+"""Arming brings the keys and their campaign together; disarming takes them away, never from under an open case."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from kioskd.access import cli
+from kioskd.access.campaigns import disarm, in_store, open_vault, take_in
+from kioskd.config import AccessConfig, ListenSection, TlsSection, VaultSection
+from kioskd.edges import campaigns as book
+from kioskd.edges.card_index import index
+from kioskd.errors import BadBundle, NotArmed
+from kioskd.gp.cplc import CardId
+from kioskd.private_file import write_private
+from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
+from kioskd.rekey.campaign import ORDER_VERSION, CampaignState, DisarmOrder, OpenCase, digest_of
+from kioskd.rekey.labels import Cryptogram, KeyLabel
+from kioskd.rekey.records import Closed, MasterRef, Purpose, Receipt
+from kioskd.secret import Secret
+from kioskd.virtual.bundle_keys import (
+    fingerprint_of,
+    load_private,
+    make_rsa,
+    pem_of,
+    read_transport_key,
+    seal_bundle,
+    spki_of,
+)
+from kioskd.virtual.sealed import Cost
+from kioskd.virtual.vault import SoftVault
+
+PHRASE = Secret(b"correct horse")
+CARD = CardId("cplc", b"0123456789")
+LEAK = Campaign("leak", 1, 2, (1,), 0, 10**10)
+CLOSED = Closed(
+    3, Purpose.CONCLUDE, MasterRef(1, 0x31, 1), Cryptogram(1, 1, "SHA1", 0x3E, 2, b"x" * 256), Receipt.MATCH
+)
+NOW = 150
+
+
+@cache
+def pair() -> Secret:
+    """The epoch's pair: one for all tests, since it takes long to make."""
+    return make_rsa(2048)
+
+
+class House:
+    """An access server's files, and the key management server that signs for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kms = Ed25519PrivateKey.generate()
+        write_private(folder / "pass", b"correct horse\n")
+        (folder / "kms.pem").write_bytes(pem_of(self.kms.public_key()))
+        SoftVault.create(folder / "vault", PHRASE, cost=Cost(n=2, r=1), rsa_bits=2048)
+        self.config = AccessConfig(
+            ListenSection("127.0.0.1", 1),
+            TlsSection("", "", ""),
+            f"sqlite:///{folder}/access.db",
+            VaultSection(f"{folder}/vault", f"{folder}/pass", f"{folder}/kms.pem"),
+            f"{folder}/sock",
+        )
+
+    @property
+    def vault(self) -> SoftVault:
+        """The vault, as a process opens it."""
+        return open_vault(self.config)
+
+    def bundle(self, purpose: BundlePurpose, generation: int = 2, campaign: Campaign | None = LEAK) -> bytes:
+        """A bundle of epoch 1 for this server."""
+        recipient = read_transport_key(self.vault.transport_key())
+        public = spki_of(load_private(pair()).public_key())
+        arming = purpose is BundlePurpose.REPLACE
+        contents = BundleContents(Secret(b"m" * 32), Secret(b"k" * 32), public, pair() if arming else None)
+        name = bytes((generation,)) * 8 + purpose.value.encode().ljust(8)
+        to = fingerprint_of(recipient)
+        header = BundleHeader(BUNDLE_VERSION, name, purpose, generation, 1, to, 100, 200, campaign if arming else None)
+        return seal_bundle(header, contents, recipient, self.kms)
+
+    def arm(self, generation: int = 2, campaign: Campaign = LEAK) -> None:
+        """Takes in a replace bundle."""
+        asyncio.run(take_in(self.config, self.vault, self.bundle(BundlePurpose.REPLACE, generation, campaign), NOW))
+
+    def begin(self) -> tuple[OpenCase, ...]:
+        """A card of epoch 1 was begun; the list of open cases."""
+
+        def write(connection: book.Connection) -> None:
+            index(connection, CARD, CLOSED)
+            connection.exec_driver_sql("UPDATE cards SET last = 4")
+
+        asyncio.run(in_store(self.config, write))
+        return (OpenCase(CARD, 1, 1, 4),)
+
+    def order(self, cases: tuple[OpenCase, ...], campaign: str = "leak") -> DisarmOrder:
+        """The KMS's order over a list."""
+        to = fingerprint_of(read_transport_key(self.vault.transport_key()))
+        return self.signed(DisarmOrder(ORDER_VERSION, bytes(16), to, campaign, digest_of(cases), 100, 200))
+
+    def signed(self, order: DisarmOrder) -> DisarmOrder:
+        """The order under the KMS's signature."""
+        return replace(order, signature=self.kms.sign(order.signed_part()))
+
+    def disarm(self, order: DisarmOrder | None = None, campaign: str = "leak") -> tuple[OpenCase, ...]:
+        """Disarms; the open cases that forbid it."""
+        raw = None if order is None else order.encode()
+        return asyncio.run(disarm(self.config, self.vault, campaign, raw, NOW))
+
+    @property
+    def standings(self) -> dict[str, CampaignState]:
+        """Every campaign's state."""
+        return {one.campaign.id: one.state for one in asyncio.run(in_store(self.config, book.all_of))}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """An access server without keys."""
+    return House(tmp_path)
+
+
+def test_arming_ends_issuing_and_writes_the_campaign_down(house: House) -> None:
+    raw = house.bundle(BundlePurpose.ISSUE, 1)
+    asyncio.run(take_in(house.config, house.vault, raw, NOW))
+    assert house.vault.holdings().issuing == (1,)
+    house.arm()
+    assert (house.vault.holdings().issuing, house.vault.holdings().armed) == ((), (1,))
+    assert house.standings == {"leak": CampaignState.ARMED}
+
+
+def test_a_refused_bundle_leaves_no_campaign(house: House) -> None:
+    house.arm()
+    again = house.bundle(BundlePurpose.REPLACE, 2, replace(LEAK, id="twice"))
+    with pytest.raises(BadBundle, match="imported before"):
+        asyncio.run(take_in(house.config, house.vault, again, NOW))
+    assert house.standings == {"leak": CampaignState.ARMED}
+
+
+def test_an_import_that_died_between_campaign_and_keys_is_finished_by_the_same_command(house: House) -> None:
+    asyncio.run(in_store(house.config, lambda connection: book.arm(connection, LEAK)))
+    house.arm()
+    assert house.vault.holdings().armed == (1,)
+
+
+def test_disarming_destroys_the_replacing_keys(house: House) -> None:
+    house.arm()
+    assert house.disarm() == ()
+    assert house.standings == {"leak": CampaignState.DISARMED}
+    assert (house.vault.holdings().armed, house.vault.holdings().generations) == ((), ())
+    label = KeyLabel("KRK", 1, 2, "gp-scp03-aes128", 0x3E, CARD)
+    with pytest.raises(NotArmed):
+        house.vault.recover_krk(CLOSED.krk, label)
+    with pytest.raises(NotArmed):
+        house.vault.derive_master(replace(label, kind="MK", number=2))
+
+
+def test_disarming_that_died_before_the_keys_were_destroyed_is_finished_by_the_same_command(house: House) -> None:
+    house.arm()
+    asyncio.run(in_store(house.config, lambda c: book.set_state(c, "leak", CampaignState.DISARMING)))
+    assert house.disarm() == ()
+    assert house.vault.holdings().armed == ()
+
+
+def test_disarming_an_old_campaign_leaves_the_keys_of_the_one_that_followed_it(house: House) -> None:
+    house.arm()
+    house.arm(3, Campaign("second", 2, 3, (1,), 0, 10**10))
+    assert house.disarm() == ()
+    assert house.vault.holdings().armed == (1,)
+    assert house.standings == {"leak": CampaignState.DISARMED, "second": CampaignState.ARMED}
+
+
+def test_open_cases_forbid_disarming_until_the_custodians_accept_the_list(house: House) -> None:
+    house.arm()
+    cases = house.begin()
+    assert house.disarm() == cases
+    assert house.vault.holdings().armed == (1,)
+    assert house.disarm(house.order(cases)) == ()
+    assert house.vault.holdings().armed == ()
+
+
+@pytest.mark.parametrize(
+    ("bend", "words"),
+    [
+        (lambda house, _: house.order(()), "the list of open cases has changed"),
+        (lambda house, cases: house.order((replace(cases[0], number=5),)), "the list of open cases has changed"),
+        (lambda house, cases: house.order(cases, "other"), "is for the campaign other"),
+        (lambda house, cases: house.signed(replace(house.order(cases), recipient=bytes(32))), "another access server"),
+        (lambda house, cases: house.signed(replace(house.order(cases), not_after=149)), "not for this time"),
+        (lambda house, cases: house.signed(replace(house.order(cases), not_before=151)), "not for this time"),
+        (lambda house, cases: replace(house.order(cases), signature=bytes(64)), "altered"),
+        (lambda house, cases: replace(house.order(()), cases=digest_of(cases)), "altered"),
+    ],
+)
+def test_an_order_that_is_not_for_this_list_server_campaign_and_time_changes_nothing(
+    house: House, bend: Callable[[House, tuple[OpenCase, ...]], DisarmOrder], words: str
+) -> None:
+    house.arm()
+    cases = house.begin()
+    with pytest.raises(BadBundle, match=words):
+        house.disarm(bend(house, cases))
+    assert house.standings == {"leak": CampaignState.ARMED}
+    assert house.vault.holdings().armed == (1,)
+
+
+def test_a_disarmed_campaign_is_not_armed_again(house: House) -> None:
+    house.arm()
+    house.disarm()
+    with pytest.raises(BadBundle, match="was disarmed"):
+        house.arm()
+    assert house.vault.holdings().armed == ()
+
+
+def test_an_unknown_campaign_is_a_sentence(house: House) -> None:
+    with pytest.raises(BadBundle, match="none of this id"):
+        house.disarm(campaign="other")
+
+
+def test_an_order_written_in_another_way_is_refused(house: House) -> None:
+    raw = house.order(()).encode()
+    assert DisarmOrder.decode(raw) == house.order(())
+    for other in (raw.rstrip(), b" " + raw, raw * 30, b"{}\n", b"null\n", b"\xff", b"[" * 5000):
+        with pytest.raises(BadBundle):
+            DisarmOrder.decode(other)
+
+
+def test_the_command_line_shows_campaigns_and_open_cases(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "load_access", lambda _: house.config)
+    house.arm()
+    (case,) = house.begin()
+    assert cli.main(["campaigns", "--config", "any"]) == 0
+    assert "leak" in capsys.readouterr().out
+    assert cli.main(["disarm", "leak", "--config", "any"]) == 2
+    told = capsys.readouterr()
+    assert str(case.card) in told.out
+    assert "1 case is open" in told.err
+    assert cli.main(["campaigns", "--config", "any"]) == 0
+    assert "armed" in capsys.readouterr().out
