@@ -2,6 +2,7 @@
 # make test    every test but benches and nightly parts
 # make check   what must hold before a commit: style, types, floors, pure tests
 # make bench   measurements;  make nightly  long runs, resumable;  make clean
+# make claims  docs/claims.md: each claim's tests, run;  make docs  the page of outcomes
 # make setup   what the others need, done by each of them;  make lock  new pins
 #
 # PYTHON=... chooses the interpreter for the virtual environment (3.11 to 3.13).
@@ -18,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE ?= 1
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: setup system demo test check bench nightly docs clean lock
+.PHONY: setup system demo test check bench nightly docs claims clean lock
 
 setup: system $(READY)
 
@@ -59,6 +60,9 @@ lock:
 	@$(COMPILE) lock/build.in -o lock/build.txt
 	@$(COMPILE) pyproject.toml -o lock/runtime.txt
 	@$(COMPILE) pyproject.toml --extra dev -c lock/runtime.txt -o lock/dev.txt
+
+claims: setup
+	@$(PYTEST) -q --claims docs/claims.md
 
 clean:
 	rm -rf $(VENV) .nightly .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

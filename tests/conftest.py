@@ -1,12 +1,61 @@
 """What every test folder may use; nothing here knows a role."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from kioskd.virtual.pcscd import PrivatePcscd
+from tests.claims.patent import CLAIMS, page
+
+_CLAIMS = pytest.StashKey[dict[int, dict[str, str]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--claims FILE` writes the page of the claims with this run's results."""
+    parser.addoption("--claims", type=Path, help="write claim -> tests -> result to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Room for the results."""
+    config.stash[_CLAIMS] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuses a claim that there is not, and leaves only the claims' tests if their page is wanted."""
+    for item in items:
+        for number in claims_of(item):
+            if number not in CLAIMS:
+                raise pytest.UsageError(f"{item.nodeid}: there is no claim {number}")
+    if config.getoption("claims"):
+        items[:] = [item for item in items if claims_of(item)]
+
+
+def claims_of(item: pytest.Item) -> tuple[int, ...]:
+    """The claims that a test stands for."""
+    return tuple(number for marker in item.iter_markers("claim") for number in marker.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Notes what a claim's test gave."""
+    report = yield
+    if report.when == "call" or not report.passed:
+        name = item.nodeid.partition("[")[0]
+        for number in claims_of(item):
+            known = item.config.stash[_CLAIMS].setdefault(number, {})
+            if known.get(name, "passed") == "passed":
+                known[name] = report.outcome
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Writes the page."""
+    file = session.config.getoption("claims")
+    if file is not None:
+        results = session.config.stash[_CLAIMS]
+        file.write_text(page(results))
 
 
 @pytest.fixture

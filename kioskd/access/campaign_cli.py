@@ -1,4 +1,4 @@
-"""`kioskd access campaigns|disarm`: what is armed, which cases are open, and the end of a campaign."""
+"""`kioskd access campaigns|disarm|export`: what is armed, which cases are open, what each card holds."""
 
 import argparse
 import asyncio
@@ -9,9 +9,11 @@ from typing import Any
 
 import kioskd.edges.campaigns as book
 from kioskd.access.campaigns import disarm, in_store, open_vault
-from kioskd.config import AccessConfig
-from kioskd.edges.card_index import cards_of_epochs, open_cases
-from kioskd.errors import BadBundle, CasesOpen
+from kioskd.config import AccessConfig, file_of
+from kioskd.edges.card_index import cards_of_epochs, issued_cards, open_cases
+from kioskd.edges.signed_export import sign, table_of
+from kioskd.errors import BadBundle, BadConfiguration, CasesOpen
+from kioskd.private_file import read_private
 from kioskd.rekey.bundle import Campaign, in_words
 from kioskd.rekey.campaign import OpenCase, digest_of
 
@@ -21,6 +23,8 @@ SHOWN = 20
 def add_campaign_commands(command: Callable[[str, str, Any], argparse.ArgumentParser]) -> None:
     """Adds the commands of this file to `kioskd access`."""
     command("campaigns", "what was armed, until when, and what is open", _campaigns)
+    out = command("export", "write which card holds which key set, signed with this server's certificate", _export)
+    out.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CMS file, PEM; no key is in it")
     end = command("disarm", "end a campaign and destroy its keys; refused while cases are open", _disarm)
     end.add_argument("campaign", help="its id, as `kioskd access campaigns` shows it")
     end.add_argument("--order", type=Path, help="the KMS's order that accepts the open cases")
@@ -50,6 +54,17 @@ def _campaigns(config: AccessConfig, _: argparse.Namespace) -> None:
         )
     if not every:
         print("none: import a replace bundle to arm one")
+
+
+def _export(config: AccessConfig, args: argparse.Namespace) -> None:
+    rows = asyncio.run(in_store(config, issued_cards))
+    certificate, key = file_of(config.tls.certificate).read_bytes(), read_private(file_of(config.tls.key)).reveal()
+    try:
+        args.out.write_bytes(sign(table_of(rows), certificate, key))
+    except OSError as wrong:
+        raise BadConfiguration(f"{args.out}: cannot be written: {wrong.strerror}") from wrong
+    print(f"{len(rows)} cards are in {args.out}.")
+    print(f"Next: openssl cms -verify -CAfile ca.crt -inform PEM -in {args.out}")
 
 
 def _disarm(config: AccessConfig, args: argparse.Namespace) -> None:

@@ -4,12 +4,10 @@ It answers what would otherwise need every record of every card: which cases are
 what each card holds. The records remain the truth; the index can be made again from them.
 """
 
-from dataclasses import dataclass
-
 import sqlalchemy as sql
 
 from kioskd.gp.cplc import CardId
-from kioskd.rekey.campaign import OpenCase
+from kioskd.rekey.campaign import CardRow, OpenCase
 from kioskd.rekey.records import Closed, Intent, Record
 
 METADATA = sql.MetaData()
@@ -29,18 +27,6 @@ _NEW = {"last": 0, "settled": 0, "epoch": 0, "sent_epoch": 0, "generation": 0, "
 _ROW = sql.select(CARDS).where(CARDS.c.card == sql.bindparam("one"))
 _ADD = CARDS.insert()
 _CHANGE = CARDS.update().where(CARDS.c.card == sql.bindparam("one"))
-
-
-@dataclass(frozen=True, slots=True)
-class CardRow:
-    """What a card was last proven to hold; `open` if a script may have changed it since."""
-
-    card: CardId
-    epoch: int
-    generation: int
-    kvn: int
-    install: int
-    open: bool
 
 
 def index(connection: sql.Connection, card: CardId, record: Record) -> None:

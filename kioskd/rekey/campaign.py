@@ -36,6 +36,18 @@ class OpenCase:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class CardRow:
+    """What a card was last proven to hold; `open` if a script may have changed it since."""
+
+    card: CardId
+    epoch: int
+    generation: int
+    kvn: int
+    install: int
+    open: bool
+
+
 def digest_of(cases: tuple[OpenCase, ...]) -> bytes:
     """SHA-256 of the list of open cases, whatever order it came in."""
     rows = sorted((str(one.card), one.epoch, one.generation, one.number) for one in cases)
