@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE ?= 1
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: setup system demo test check bench nightly docs claims clean lock
+.PHONY: style pure setup system demo test check bench nightly docs claims clean lock
 
 setup: system $(READY)
 
@@ -38,9 +38,14 @@ test: setup
 	@$(PYTEST)
 
 check: setup
+	@$(MAKE) -j2 --output-sync=target style pure
+
+style:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+pure:
 	@$(PYTEST) -q -m "not pcscd and not slow"
 
 bench: setup

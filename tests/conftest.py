@@ -13,8 +13,11 @@ _CLAIMS = pytest.StashKey[dict[int, dict[str, str]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--claims FILE` writes the page of the claims with this run's results."""
+    """`--claims FILE` writes the page of the claims; `--reader NAME` runs tests/card on a card that is real."""
     parser.addoption("--claims", type=Path, help="write claim -> tests -> result to this file")
+    parser.addoption("--reader", help="tests/card: the card in the reader whose name contains this, not a virtual one")
+    parser.addoption("--card-id", help="with --reader: the card that may be tested, such as cplc:4790...")
+    parser.addoption("--card-list", type=Path, help="with --reader: the YAML file of the cards that may be tested")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 RETRY_S = (0.5, 30.0)
 WELCOME_S = 10.0
-ANSWER_S = 30.0
-"""How long a tap waits for the access server's next word."""
+ANSWER_S = 8.0
+"""How long a tap waits for the access server's next word: a cardholder waits no longer at a silent screen."""
 
 TAP_BYTES = MAX_MESSAGE_BYTES // 2
 """What the waiting reports in a tap message may take up together."""

@@ -22,3 +22,9 @@ def test_every_file_that_a_page_names_is_there() -> None:
     for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for target in re.findall(r"`((?:kioskd|tests|config|systemd|docs)/[\w./-]+)`", file.read_text()):
             assert (ROOT / target).exists(), f"{file.name}: {target}"
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    for file in sorted((ROOT / "docs").rglob("*.md")):
+        for target, name in re.findall(r"`(tests/[\w./-]+\.py)::(\w+)", file.read_text()):
+            assert f"def {name}(" in (ROOT / target).read_text(), f"{file.name}: {target}::{name}"

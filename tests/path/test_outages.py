@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -127,21 +127,6 @@ def test_without_a_server_a_tap_says_so_and_leaves_the_card(scene: Scene) -> Non
     scene.until_linked()
     assert scene.tap(hand)["outcome"] == "done"
     assert scene.finished(hand.card)
-
-
-@pytest.fixture
-def impatient(scene: Scene) -> Iterator[Scene]:
-    """The scene with a kiosk that calls a reader hung after a second."""
-    config = scene.stage.folder / "kiosk.yaml"
-    usual = config.read_text()
-    config.write_text(usual.replace("reader: {", "reader: {transmit_timeout_s: 1.0, "))
-    assert config.read_text() != usual
-    scene.stage.roles.stop("kiosk")
-    scene.stage.start_terminal("kiosk")
-    yield scene
-    scene.stage.roles.stop("kiosk")
-    config.write_text(usual)
-    scene.stage.start_terminal("kiosk")
 
 
 @pytest.mark.parametrize("step", [GREETING, PUT], ids=lambda step: STEPS[step])

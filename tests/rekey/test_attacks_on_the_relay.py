@@ -16,6 +16,8 @@ from kioskd.rekey.relay import CardSession, Forbidden, check, relay
 from kioskd.rekey.wire import End, Report, Script, Step
 from tests.rekey.world import POLICY
 
+pytestmark = pytest.mark.slow  # every class, instruction and parameter
+
 ANSWER = bytes(range(32))
 OPENED = CardSession(ANSWER, 4)
 GREET = initialize_update(KVN(0x3E), bytes(8)).encode()

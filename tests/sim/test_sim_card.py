@@ -1,10 +1,16 @@
 """`kioskd sim card`: a test engineer's card obeys words, shows its state, and says what is wrong in one sentence."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from kioskd.config import load_yaml
+from kioskd.sim.cli import SimulatedCard
+from kioskd.virtual.card_options import CardOptions
 
 
 def sim(*args: str, words: str = "") -> subprocess.CompletedProcess[str]:
@@ -53,3 +59,33 @@ def test_a_reader_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert told.returncode == 2
     assert "127.0.0.1:1: no vpcd listens there" in told.stderr
     assert told.stderr.count("\n") == 1
+
+
+def test_every_option_of_a_card_can_be_said_in_yaml(tmp_path: Path) -> None:
+    text = """
+card:
+  serial: "0A0B0C0D"
+  slots: 3
+  scp_i: 0x71
+  factory_key_bytes: 32
+  key_bytes: [16, 32]
+  factory_drops: true
+  own_set_stays: true
+  others: [{kid: 1, kvn: 0x73, components: [[0xA1, 128]]}]
+  aid: "A000000003000000"
+  cplc: false
+  globalplatform: false
+  life_cycle: 127
+  privileges: "82FC80"
+  tries: 3
+  iin: "01"
+  cin: "02"
+  kdd: "00000000000000000001"
+"""
+    (tmp_path / "card.yaml").write_text(text)
+    made = load_yaml(SimulatedCard, tmp_path / "card.yaml").card
+    said = yaml.safe_load(text)["card"]
+    assert set(said) == {field.name for field in dataclasses.fields(CardOptions)}
+    usual = CardOptions()
+    for name in said:
+        assert getattr(made, name) != getattr(usual, name), f"{name} was not taken"
