@@ -102,6 +102,24 @@ class NotArmed(VaultError):
     outcome = "not-armed"
 
 
+class HsmGone(VaultError):
+    """The token, its module or an object in it is not there any more."""
+
+    outcome = "hsm-gone"
+
+
+class HsmPin(VaultError):
+    """The token refuses the PIN."""
+
+    outcome = "hsm-pin"
+
+
+class HsmFull(VaultError):
+    """The token has no room for another object."""
+
+    outcome = "hsm-full"
+
+
 class CampaignOver(KioskError):
     """The campaign that a card would be begun for has ended, or is being disarmed."""
 

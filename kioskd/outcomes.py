@@ -3,31 +3,7 @@
 Every conversation, refusal and error ends in one of these. Codes are stable: they are printed on screens and in logs.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
-
-
-class Severity(StrEnum):
-    """How grave an outcome is, from 'all is well' to 'somebody must come'."""
-
-    GOOD = "good"
-    NOTICE = "notice"
-    RETRY = "retry"
-    FAULT = "fault"
-    ALARM = "alarm"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One way in which something ends."""
-
-    name: str
-    code: str
-    severity: Severity
-    cardholder: str
-    technician: str
-    advice: str
-
+from kioskd.outcome import Outcome, Severity
 
 _TAP_AGAIN = "Please tap your card again."
 _LATER = "Please try again later. Your card works as before."
@@ -357,6 +333,30 @@ _ALL = (
         _LATER,
         "The campaign still has open cases.",
         "Tap those cards, or have the custodians accept the list.",
+    ),
+    Outcome(
+        "hsm-gone",
+        "K506",
+        Severity.FAULT,
+        _LATER,
+        "The HSM, or a key in it, is not there any more.",
+        "Look after the HSM, then restart the access server.",
+    ),
+    Outcome(
+        "hsm-pin",
+        "K507",
+        Severity.FAULT,
+        _LATER,
+        "The HSM refuses the PIN.",
+        "Check the PIN file; a locked token needs its security officer.",
+    ),
+    Outcome(
+        "hsm-full",
+        "K508",
+        Severity.FAULT,
+        _LATER,
+        "The HSM has no room for another object.",
+        "Look for what fills it; a restart frees session objects.",
     ),
     Outcome(
         "internal",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kioskd.outcomes import _ALL, CATALOGUE, Outcome, Severity, outcome
+from kioskd.outcome import Outcome, Severity
+from kioskd.outcomes import _ALL, CATALOGUE, outcome
 
 PACKAGE = Path(__file__).resolve().parents[1] / "kioskd"
 

@@ -13,8 +13,8 @@ from kioskd.edges.store import BEGIN_WRITING, SqlStore
 from kioskd.errors import BadBundle
 from kioskd.private_file import read_passphrase
 from kioskd.rekey.bundle import Bundle, Imported
+from kioskd.rekey.bundle_check import check_bundle, check_order, read_kms_key, read_transport_key
 from kioskd.rekey.campaign import CampaignState, DisarmOrder, OpenCase
-from kioskd.virtual.bundle_keys import check_bundle, check_order, read_kms_key, read_transport_key
 from kioskd.virtual.vault import SoftVault
 
 T = TypeVar("T")

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from kioskd.outcomes import Severity, outcome
+from kioskd.outcome import Severity
+from kioskd.outcomes import outcome
 
 _BAR = 34
 _BOLD, _DIM, _GREEN, _RED, _YELLOW, _PLAIN = "\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[33m", "\033[0m"

@@ -10,7 +10,8 @@ from typing import Any
 
 from kioskd.edges.local_http import ask_local
 from kioskd.errors import KioskError
-from kioskd.outcomes import Severity, outcome
+from kioskd.outcome import Severity
+from kioskd.outcomes import outcome
 
 SOCKET = Path("/run/kioskd/kiosk.sock")
 

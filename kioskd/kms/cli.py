@@ -9,7 +9,8 @@ from kioskd.errors import BadConfiguration, KioskError
 from kioskd.kms.vault import KmsVault
 from kioskd.private_file import read_passphrase, write_private
 from kioskd.rekey.bundle import BundlePurpose, in_words
-from kioskd.virtual.bundle_keys import RSA_BITS, fingerprint_of, read_transport_key
+from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
+from kioskd.virtual.bundle_keys import RSA_BITS
 
 
 def main(argv: list[str]) -> int:

@@ -13,17 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kioskd.errors import VaultError
 from kioskd.rekey.bundle import BLOCK_BYTES, BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
+from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import (
-    RSA_BITS,
-    fingerprint_of,
-    load_private,
-    make_rsa,
-    pem_of,
-    read_transport_key,
-    seal_bundle,
-    spki_of,
-)
+from kioskd.virtual.bundle_keys import RSA_BITS, load_private, make_rsa, seal_bundle
 from kioskd.virtual.sealed import Cost, SealedFile
 
 KIND = "kms-vault"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kioskd.errors import VaultError
 from kioskd.gp.cplc import CardId
 
 SCHEME = 1
@@ -58,3 +59,11 @@ class Cryptogram:
     kvn: int
     install: int
     value: bytes
+
+
+def check_label(label: KeyLabel, kind: str) -> None:
+    """`VaultError` for a label of another kind, or of keys that no vault makes."""
+    if label.kind != kind:
+        raise VaultError(f"a label of kind {label.kind} where {kind} belongs")
+    if label.algorithm != "AES" or label.bits not in (128, 192, 256):
+        raise VaultError(f"this vault makes no {label.algorithm} keys of {label.bits} bits")

@@ -2,9 +2,8 @@
 
 import os
 from dataclasses import replace
-from hashlib import sha256
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -16,21 +15,16 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap_with_padding,
 )
 
-from kioskd.errors import BadBundle, BadConfiguration, VaultError
+from kioskd.errors import BadBundle, VaultError
 from kioskd.rekey.bundle import Bundle, BundleContents, BundleHeader
-from kioskd.rekey.campaign import DisarmOrder
+from kioskd.rekey.bundle_check import MIN_RSA_BITS, check_bundle, load_public, spki_of
 from kioskd.secret import Secret
 
-MIN_RSA_BITS = 2048
 RSA_BITS = 3072
 OAEP_HASH = "SHA1"
 
 # SHA-1 inside OAEP is not weak here, and it is what the smaller tokens have.
 OAEP = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
-
-_SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
-
-PublicKey = rsa.RSAPublicKey | Ed25519PublicKey
 
 
 def make_rsa(bits: int) -> Secret:
@@ -54,55 +48,6 @@ def load_private(pkcs8: Secret, *, ours: bool = True) -> rsa.RSAPrivateKey:
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < MIN_RSA_BITS:
         raise VaultError(f"the private key is not RSA with {MIN_RSA_BITS} bits or more")
     return key
-
-
-def load_public(spki: bytes) -> rsa.RSAPublicKey:
-    """The RSA key of SubjectPublicKeyInfo DER; `VaultError` for anything else."""
-    try:
-        key = serialization.load_der_public_key(spki)
-    except (ValueError, UnsupportedAlgorithm) as wrong:
-        raise VaultError("the public key is damaged") from wrong
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
-        raise VaultError(f"the public key is not RSA with {MIN_RSA_BITS} bits or more")
-    return key
-
-
-def read_transport_key(pem: bytes) -> rsa.RSAPublicKey:
-    """An access server's transport key from PEM; `BadConfiguration` for anything else."""
-    key = _read_pem(pem, "transport key")
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
-        raise BadConfiguration(f"transport key: is not RSA with {MIN_RSA_BITS} bits or more")
-    return key
-
-
-def read_kms_key(pem: bytes) -> Ed25519PublicKey:
-    """The key management server's key from PEM; `BadConfiguration` for anything else."""
-    key = _read_pem(pem, "KMS key")
-    if not isinstance(key, Ed25519PublicKey):
-        raise BadConfiguration("KMS key: is not Ed25519")
-    return key
-
-
-def _read_pem(pem: bytes, what: str) -> object:
-    try:
-        return serialization.load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm) as wrong:
-        raise BadConfiguration(f"{what}: is not a public key in PEM") from wrong
-
-
-def spki_of(key: PublicKey) -> bytes:
-    """The key's SubjectPublicKeyInfo, DER."""
-    return key.public_bytes(serialization.Encoding.DER, _SPKI)
-
-
-def pem_of(key: PublicKey) -> bytes:
-    """The key's SubjectPublicKeyInfo, PEM."""
-    return key.public_bytes(serialization.Encoding.PEM, _SPKI)
-
-
-def fingerprint_of(key: PublicKey) -> bytes:
-    """SHA-256 of the key's SubjectPublicKeyInfo."""
-    return sha256(spki_of(key)).digest()
 
 
 def seal_bundle(
@@ -146,33 +91,6 @@ def open_bundle(
     except (ValueError, InvalidUnwrap) as wrong:
         raise BadBundle("bundle: does not open with the transport key") from wrong
     return bundle.header, _checked(contents)
-
-
-def check_bundle(bundle: Bundle, sender: Ed25519PublicKey, transport: rsa.RSAPublicKey, now: int) -> None:
-    """`BadBundle` unless `sender` signed it, for this transport key, for this time; no private key is used."""
-    header = bundle.header
-    try:
-        sender.verify(bundle.signature, bundle.signed_part())
-    except InvalidSignature as wrong:
-        raise BadBundle("bundle: altered, or signed by another key management server") from wrong
-    if header.recipient != fingerprint_of(transport):
-        raise BadBundle("bundle: is for another access server")
-    if now < header.not_before:
-        raise BadBundle("bundle: may not be imported yet")
-    if now > header.not_after:
-        raise BadBundle("bundle: has expired")
-
-
-def check_order(order: DisarmOrder, sender: Ed25519PublicKey, transport: rsa.RSAPublicKey, now: int) -> None:
-    """`BadBundle` unless `sender` signed the order, for the server of this transport key, for this time."""
-    try:
-        sender.verify(order.signature, order.signed_part())
-    except InvalidSignature as wrong:
-        raise BadBundle("order: altered, or signed by another key management server") from wrong
-    if order.recipient != fingerprint_of(transport):
-        raise BadBundle("order: is for another access server")
-    if not order.not_before <= now <= order.not_after:
-        raise BadBundle("order: is not for this time")
 
 
 def _checked(contents: BundleContents) -> BundleContents:

@@ -9,18 +9,12 @@ from kioskd.errors import BadConfiguration
 from kioskd.gp.keys import KeyRole
 from kioskd.private_file import read_private
 from kioskd.rekey.bundle import Imported
+from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_kms_key
+from kioskd.rekey.holding import Holdings
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import (
-    RSA_BITS,
-    fingerprint_of,
-    load_private,
-    make_rsa,
-    open_bundle,
-    pem_of,
-    read_kms_key,
-)
+from kioskd.virtual.bundle_keys import RSA_BITS, load_private, make_rsa, open_bundle
 from kioskd.virtual.derivation import KeyValues
-from kioskd.virtual.holdings import Held, Holdings, holdings_of
+from kioskd.virtual.holdings import Held, holdings_of
 from kioskd.virtual.sealed import Cost, SealedFile
 
 KIND = "access-vault"

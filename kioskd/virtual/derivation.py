@@ -14,7 +14,7 @@ from hashlib import sha256
 from kioskd.errors import VaultError
 from kioskd.gp.aes import AESKey
 from kioskd.gp.keys import KeyRole, KeySet
-from kioskd.rekey.labels import KeyLabel
+from kioskd.rekey.labels import KeyLabel, check_label
 from kioskd.secret import Secret
 
 RND_BYTES = 32
@@ -49,7 +49,7 @@ class KeyValues:
 
 def krk_values(krkdb: Secret, rnd: Secret, label: KeyLabel) -> KeyValues:
     """The replacement key set of a card's RND."""
-    _check(label, "KRK")
+    check_label(label, "KRK")
     if len(rnd) != RND_BYTES:
         raise VaultError(f"RND has {RND_BYTES} bytes, not {len(rnd)}")
     return KeyValues(*(_krk(AESKey(krkdb), AESKey(rnd), label, role) for role in KeyRole))
@@ -57,7 +57,7 @@ def krk_values(krkdb: Secret, rnd: Secret, label: KeyLabel) -> KeyValues:
 
 def master_values(mkdb: Secret, label: KeyLabel) -> KeyValues:
     """The master key set of a card."""
-    _check(label, "MK")
+    check_label(label, "MK")
     return KeyValues(*(_master(AESKey(mkdb), label, role) for role in KeyRole))
 
 
@@ -73,10 +73,3 @@ def _master(mkdb: AESKey, label: KeyLabel, role: KeyRole) -> Secret:
 def _encrypted(key: AESKey, data: Secret, bits: int) -> Secret:
     blocks = data.reveal()[: 16 if bits == 128 else 32]
     return Secret(key.encrypt_block(blocks)[: bits // 8])
-
-
-def _check(label: KeyLabel, kind: str) -> None:
-    if label.kind != kind:
-        raise VaultError(f"a label of kind {label.kind} where {kind} belongs")
-    if label.algorithm != "AES" or label.bits not in (128, 192, 256):
-        raise VaultError(f"this vault makes no {label.algorithm} keys of {label.bits} bits")

@@ -7,9 +7,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kioskd.errors import VaultError
 from kioskd.rekey.asks import KeyHandle
+from kioskd.rekey.bundle_check import load_public
 from kioskd.rekey.labels import SCHEME, Cryptogram, KeyLabel
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import OAEP, OAEP_HASH, load_private, load_public
+from kioskd.virtual.bundle_keys import OAEP, OAEP_HASH, load_private
 from kioskd.virtual.custody import Custody
 from kioskd.virtual.derivation import RND_BYTES, KeyValues, krk_values, master_values
 from kioskd.virtual.sealed import SealedFile

@@ -18,19 +18,12 @@ from kioskd.errors import BadBundle, NotArmed
 from kioskd.gp.cplc import CardId
 from kioskd.private_file import write_private
 from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
+from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
 from kioskd.rekey.campaign import ORDER_VERSION, CampaignState, DisarmOrder, OpenCase, digest_of
 from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.rekey.records import Closed, MasterRef, Purpose, Receipt
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import (
-    fingerprint_of,
-    load_private,
-    make_rsa,
-    pem_of,
-    read_transport_key,
-    seal_bundle,
-    spki_of,
-)
+from kioskd.virtual.bundle_keys import load_private, make_rsa, seal_bundle
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
 

@@ -23,17 +23,10 @@ from kioskd.rekey.bundle import (
     Imported,
     in_words,
 )
+from kioskd.rekey.bundle_check import fingerprint_of, load_public, read_transport_key, spki_of
 from kioskd.rekey.labels import KeyLabel
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import (
-    fingerprint_of,
-    load_private,
-    load_public,
-    make_rsa,
-    read_transport_key,
-    seal_bundle,
-    spki_of,
-)
+from kioskd.virtual.bundle_keys import load_private, make_rsa, seal_bundle
 from kioskd.virtual.derivation import KeyValues
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault

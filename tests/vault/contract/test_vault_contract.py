@@ -3,17 +3,11 @@
 A vault joins by a keeper: something that stocks it with known keys and can open it a second time.
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kioskd.errors import ChannelBroken, Malformed, NotArmed, VaultError
 from kioskd.gp.aes import AESKey, derive_session_keys
@@ -23,102 +17,16 @@ from kioskd.gp.isd import InitializeUpdateAnswer, KeyField, delete_key, get_data
 from kioskd.gp.keys import KVN, KeySet, kcv_aes
 from kioskd.gp.scp03 import CardChannel, card_cryptogram
 from kioskd.ports import Vault
-from kioskd.private_file import write_private
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
-from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
+from kioskd.rekey.bundle import BundlePurpose
 from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import fingerprint_of, pem_of, read_transport_key, seal_bundle
-from kioskd.virtual.derivation import KeyValues
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
-
-VECTORS = Path(__file__).parents[2] / "vectors"
-FIGURES: dict[str, Any] = json.loads((VECTORS / "derivation.json").read_text())
-EPOCH, GENERATION, PHRASE = 3, 7, Secret(b"correct horse")
-HOST = bytes.fromhex(FIGURES["host_challenge"])
-FACTORY = (b"E" * 16, b"M" * 16, b"D" * 16)
-CARD = CardId("cplc", bytes.fromhex("47905A40DEAD12345678"))
-KRK = KeyLabel("KRK", EPOCH, 1, "gp-scp03-aes128", 0x3E, CARD)
-MASTER = KeyLabel("MK", GENERATION, 2, "gp-scp03-aes128", 0x37, CARD)
+from tests.vault.contract.keepers import CARD, EPOCH, FACTORY, FIGURES, HOST, KEEPERS, KRK, MASTER, PHRASE, Keeper
 
 
-class Keeper(Protocol):
-    """Whoever may put keys into a vault."""
-
-    @property
-    def vault(self) -> Vault:
-        """The vault."""
-        ...
-
-    def stock(self, purpose: BundlePurpose) -> None:
-        """Brings in the frozen figures' keys: epoch 3 and generation 7, to issue or to replace."""
-        ...
-
-    def end_issue(self) -> None:
-        """Ends issuing under epoch 3."""
-        ...
-
-    def again(self) -> Vault:
-        """The same vault, opened by another process."""
-        ...
-
-
-@cache
-def fresh_vault_file() -> bytes:
-    """A new software vault as its file: one for all tests, since its RSA pair takes long to make."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "vault"
-        SoftVault.create(path, PHRASE, cost=Cost(n=2, r=1), rsa_bits=2048)
-        return path.read_bytes()
-
-
-class SoftKeeper:
-    """Keeps a software vault, with the factory set FACTORY under the name `factory`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "vault"
-        self._bundles = 0
-        write_private(self._path, fresh_vault_file())
-        self.vault = SoftVault.open(self._path, PHRASE)
-        self.vault.add_factory_set("factory", KeyValues(*(Secret(value) for value in FACTORY)))
-
-    def stock(self, purpose: BundlePurpose) -> None:
-        """By a bundle, as in the field."""
-        private = (VECTORS / "epoch-key.pem").read_bytes()
-        key = serialization.load_pem_private_key(private, password=None)
-        der = serialization.Encoding.DER
-        public = key.public_key().public_bytes(der, serialization.PublicFormat.SubjectPublicKeyInfo)
-        pkcs8 = key.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        contents = BundleContents(
-            mkdb=Secret(bytes.fromhex(FIGURES["mkdb"])),
-            krkdb=Secret(bytes.fromhex(FIGURES["krkdb"])),
-            public=public,
-            private=Secret(pkcs8) if purpose is BundlePurpose.REPLACE else None,
-        )
-        signing = Ed25519PrivateKey.generate()
-        recipient = read_transport_key(self.vault.transport_key())
-        self._bundles += 1
-        name = self._bundles.to_bytes(16)
-        campaign = Campaign("leak", 1, GENERATION, (EPOCH,), 0, 10) if purpose is BundlePurpose.REPLACE else None
-        to = fingerprint_of(recipient)
-        header = BundleHeader(BUNDLE_VERSION, name, purpose, GENERATION, EPOCH, to, 0, 10, campaign)
-        bundle = seal_bundle(header, contents, recipient, signing)
-        self.vault.import_bundle(bundle, pem_of(signing.public_key()), now=5)
-
-    def end_issue(self) -> None:
-        """As told by its keeper."""
-        self.vault.end_issue(EPOCH)
-
-    def again(self) -> Vault:
-        """From the sealed file."""
-        return SoftVault.open(self._path, PHRASE)
-
-
-KEEPERS: dict[str, Callable[[Path], Keeper]] = {"soft": SoftKeeper}
-
-
-@pytest.fixture(params=sorted(KEEPERS))
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name != "soft" else ()) for name in KEEPERS])
 def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
     return KEEPERS[request.param](tmp_path)
 

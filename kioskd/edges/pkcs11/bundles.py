@@ -1,0 +1,137 @@
+"""A bundle's keys, taken into the token: only the wrapped forms are ever outside.
+
+The signature, the recipient and the window are checked before the token is asked.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass, exceptions
+
+from kioskd.edges.pkcs11 import templates
+from kioskd.edges.pkcs11.token import Token
+from kioskd.errors import BadBundle
+from kioskd.gp.keys import BLOCK_BYTES
+from kioskd.rekey.bundle import Bundle
+from kioskd.rekey.bundle_check import check_bundle, read_kms_key, read_transport_key, rsa_numbers, rsa_pem
+
+_OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
+_PROBE = b"kioskd: same key"
+
+
+@dataclass(slots=True)
+class Opened:
+    """A bundle whose keys are session objects; `keep_...` makes them last, under a label."""
+
+    session: Any
+    bundle: Bundle
+    kek: Any
+    mkdb: Any
+    krkdb: Any
+    modulus: bytes
+    exponent: bytes
+    objects: list[Any] = field(default_factory=list)
+
+    def keep_mkdb(self, label: str) -> None:
+        """MKDB as a token object."""
+        _unwrapped(self.kek, self.bundle.mkdb, templates.mkdb(), label)
+
+    def keep_krkdb(self, label: str) -> None:
+        """KRKDB as a token object."""
+        _unwrapped(self.kek, self.bundle.krkdb, templates.krkdb(), label)
+
+    def keep_public(self, label: str) -> None:
+        """The epoch's public key."""
+        self.session.create_object(templates.wrapping_public(label, self.modulus, self.exponent))
+
+    def keep_private(self, label: str) -> None:
+        """The epoch's private key."""
+        _private(self.kek, self.bundle.private, label, lasting=True)
+
+
+def open_bundle(token: Token, bundle: Bundle, kms_key: bytes, transport: Any, transport_pem: bytes, now: int) -> Opened:
+    """The bundle's keys in the token; `BadBundle` if it is not for this server and time, or does not open."""
+    check_bundle(bundle, read_kms_key(kms_key), read_transport_key(transport_pem), now)
+    modulus, exponent = rsa_numbers(bundle.public)
+    made: list[Any] = []
+    try:
+        kek = transport.unwrap_key(
+            ObjectClass.SECRET_KEY,
+            KeyType.AES,
+            bundle.kek,
+            mechanism=Mechanism.RSA_PKCS_OAEP,
+            mechanism_param=_OAEP,
+            template=templates.kek(),
+        )
+        made.append(kek)
+        mkdb = _unwrapped(kek, bundle.mkdb, templates.mkdb() | {Attribute.TOKEN: False})
+        made.append(mkdb)
+        krkdb = _unwrapped(kek, bundle.krkdb, templates.krkdb() | {Attribute.TOKEN: False})
+        made.append(krkdb)
+        if bundle.private:
+            private = _private(kek, bundle.private, "", lasting=False)
+            made.append(private)
+            if bytes(private[Attribute.MODULUS]).lstrip(b"\x00") != modulus:
+                raise BadBundle("bundle: the epoch's private key is not that of its public key")
+    except exceptions.PKCS11Error as wrong:
+        shut = token.blame(wrong, BadBundle(f"bundle: does not open with the transport key ({type(wrong).__name__})"))
+        _destroy(made)
+        raise shut from wrong
+    except BadBundle:
+        _destroy(made)
+        raise
+    return Opened(token.session, bundle, kek, mkdb, krkdb, modulus, exponent, made)
+
+
+def _destroy(objects: list[Any]) -> None:
+    for one in objects:
+        one.destroy()
+
+
+def _unwrapped(kek: Any, wrapped: bytes, template: templates.Template, label: str = "") -> Any:
+    return kek.unwrap_key(
+        ObjectClass.SECRET_KEY,
+        KeyType.AES,
+        wrapped,
+        label=label or None,
+        mechanism=Mechanism.AES_KEY_WRAP,
+        template=template,
+    )
+
+
+def _private(kek: Any, wrapped: bytes, label: str, *, lasting: bool) -> Any:
+    return kek.unwrap_key(
+        ObjectClass.PRIVATE_KEY,
+        KeyType.RSA,
+        wrapped,
+        label=label or None,
+        mechanism=Mechanism.AES_KEY_WRAP_PAD,  # RFC 5649 on SoftHSM2
+        template=templates.unwrapping_private(lasting=lasting),
+    )
+
+
+def same_block(one: Any, other: Any) -> bool:
+    """Whether two unreadable blocks are alike, by what they compute."""
+    return _probe(one) == _probe(other)
+
+
+def _probe(block: Any) -> bytes:
+    if block[Attribute.SIGN]:
+        return bytes(block.sign(_PROBE, mechanism=Mechanism.AES_CMAC))
+    template = templates.opened_session_key()
+    derived = block.derive_key(
+        KeyType.AES,
+        8 * BLOCK_BYTES,
+        mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+        mechanism_param=_PROBE,
+        template=template,
+    )
+    try:
+        return bytes(derived.sign(_PROBE, mechanism=Mechanism.AES_CMAC))
+    finally:
+        derived.destroy()
+
+
+def public_pem(key: Any) -> bytes:
+    """An RSA public key of the token as SubjectPublicKeyInfo, PEM."""
+    return rsa_pem(bytes(key[Attribute.MODULUS]), bytes(key[Attribute.PUBLIC_EXPONENT]))

@@ -1,0 +1,203 @@
+"""The keeper's side of a token vault: what bundles bring in, factory sets, the transport key. All of it is objects.
+
+    transport            a pair; the private half only unwraps
+    journal wrap, MAC    seal the session keys that an intent keeps
+    MKDB g, KRKDB k      blocks
+    E k                  an epoch's public key, and once it is armed its private key
+    factory NAME ENC...  a factory set
+    note: epoch k        {generation, ended, campaign}; bundle ID: that it was taken in
+
+Which keys are there says what an epoch may do: KRKDB alone issues, KRKDB and the private key replace. An epoch that has
+ended says so in its note before its keys change, so that a crash never lets it issue again.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pkcs11 import Attribute, KeyType, ObjectClass
+
+from kioskd.edges.pkcs11 import templates
+from kioskd.edges.pkcs11.bundles import Opened, open_bundle, public_pem, same_block
+from kioskd.edges.pkcs11.token import Token, destroyed_after, translated
+from kioskd.errors import BadBundle, NotArmed, VaultError
+from kioskd.gp.keys import KeyRole
+from kioskd.rekey.bundle import Bundle, BundlePurpose, Imported
+from kioskd.rekey.holding import EpochHolding, EpochState, Holdings
+from kioskd.secret import Secret
+
+RSA_BITS = 3072
+SECRET, PUBLIC, PRIVATE = ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY
+_TRANSPORT, _JOURNAL_WRAP, _JOURNAL_MAC = "transport", "journal wrap", "journal MAC"
+
+
+class TokenCustody:
+    """The keys of an access server in one token; a crash at any point leaves a state that the same call finishes."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def prepare(self, rsa_bits: int = RSA_BITS) -> None:
+        """Makes the transport pair and the journal keys; `VaultError` if they are there."""
+        with translated(f"token {self._token.label}"):
+            if self._token.find(PRIVATE, _TRANSPORT) is not None:
+                raise VaultError(f"token {self._token.label}: is a vault already")
+            session = self._token.session
+            for label, template in ((_JOURNAL_WRAP, templates.journal_wrap()), (_JOURNAL_MAC, templates.journal_mac())):
+                if self._token.find(SECRET, label) is None:
+                    session.generate_key(KeyType.AES, 256, store=True, label=label, template=template)
+            session.generate_keypair(
+                KeyType.RSA,
+                rsa_bits,
+                store=True,
+                label=_TRANSPORT,
+                public_template={Attribute.ENCRYPT: False, Attribute.VERIFY: False, Attribute.WRAP: False},
+                private_template=templates.unwrapping_private(),
+            )
+
+    def holdings(self) -> Holdings:
+        """What is held, without a key."""
+        with translated(f"token {self._token.label}"):
+            secrets, private = self._token.labels(SECRET), self._token.labels(PRIVATE)
+            notes = {int(label.split()[1]): json.loads(value) for label, value in self._token.notes("epoch ")}
+        return Holdings(
+            generations=tuple(sorted(int(one.split()[1]) for one in secrets if one.startswith("MKDB "))),
+            epochs=tuple(
+                EpochHolding(
+                    epoch,
+                    _state(f"KRKDB {epoch}" in secrets, f"E {epoch}" in private, ended=note["ended"]),
+                    note["generation"],
+                )
+                for epoch, note in sorted(notes.items())
+            ),
+            factory_sets=tuple(
+                sorted(one[8:-4] for one in secrets if one.startswith("factory ") and one.endswith(" ENC"))
+            ),
+        )
+
+    def transport_key(self) -> bytes:
+        """The public key that the KMS wraps bundles to, PEM."""
+        with translated("transport key"):
+            return public_pem(self._need(PUBLIC, _TRANSPORT))
+
+    def import_bundle(self, raw: bytes, kms_key: bytes, now: int) -> Imported:
+        """Takes in a bundle, once; `kms_key` is the pinned PEM, `now` seconds since 1970. `BadBundle` if refused."""
+        bundle = Bundle.decode(raw)
+        with translated("bundle"):
+            transport = self._need(PRIVATE, _TRANSPORT)
+            opened = open_bundle(self._token, bundle, kms_key, transport, self.transport_key(), now)
+            destroyed_after(opened.objects, lambda: self._take_in(bundle, opened))
+        header = bundle.header
+        return Imported(header.purpose, header.generation, header.epoch, header.campaign)
+
+    def end_issue(self, epoch: int) -> None:
+        """Destroys the issuing keys of an epoch, for ever; `NotArmed` if it does not issue."""
+        with translated("end of issue"):
+            krkdb, _ = self._issuing(epoch)
+            self._note_epoch(epoch, ended=True)
+            krkdb.destroy()
+
+    def disarm(self, epoch: int) -> None:
+        """Destroys the replacing keys of an armed epoch; `NotArmed` if it is not armed."""
+        with translated("disarming"):
+            for one in self._armed(epoch):
+                one.destroy()
+            needed = {one.generation for one in self.holdings().epochs if one.state is not EpochState.ENDED}
+            for generation in set(self.holdings().generations) - needed:
+                self._need(SECRET, f"MKDB {generation}").destroy()
+
+    def add_factory_set(self, name: str, keys: tuple[Secret, ...]) -> None:
+        """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if there is one."""
+        with translated("factory set"):
+            for role, value in zip(KeyRole, keys, strict=True):
+                label = f"factory {name} {role.value}"
+                if not name or self._token.find(SECRET, label) is not None:
+                    raise VaultError(f"factory set {name}: there is one under this name")
+                kind = {Attribute.CLASS: SECRET, Attribute.KEY_TYPE: KeyType.AES, Attribute.LABEL: label}
+                template = {**kind, Attribute.VALUE: value.reveal(), **templates.factory_key()}
+                self._token.session.create_object(template)
+
+    # --- what the verbs need ----------------------------------------------------------------------------------------
+
+    def _block(self, generation: int) -> Any:
+        found = self._token.find(SECRET, f"MKDB {generation}")
+        if found is None:
+            raise NotArmed(f"generation {generation}: its block is not here; import a bundle of it")
+        return found
+
+    def _issuing(self, epoch: int) -> tuple[Any, Any]:
+        krkdb, public = self._token.find(SECRET, f"KRKDB {epoch}"), self._token.find(PUBLIC, f"E {epoch}")
+        note = self._epoch_note(epoch)
+        if note is None:
+            raise NotArmed(f"epoch {epoch}: its issuing keys are not here; import its issue bundle")
+        if note["ended"] or krkdb is None or public is None:
+            raise NotArmed(f"epoch {epoch}: issuing has ended for ever; issue under another epoch")
+        return krkdb, public
+
+    def _armed(self, epoch: int) -> tuple[Any, Any]:
+        krkdb, private = self._token.find(SECRET, f"KRKDB {epoch}"), self._token.find(PRIVATE, f"E {epoch}")
+        if krkdb is None or private is None:
+            raise NotArmed(f"epoch {epoch}: its private key is not here; import its replace bundle")
+        return krkdb, private
+
+    def _journal_keys(self) -> tuple[Any, Any]:
+        return self._need(SECRET, _JOURNAL_WRAP), self._need(SECRET, _JOURNAL_MAC)
+
+    def _need(self, kind: ObjectClass, label: str) -> Any:
+        found = self._token.find(kind, label)
+        if found is None:
+            raise VaultError(f"token {self._token.label}: has no {label!r}; prepare it with `kioskd access init`")
+        return found
+
+    # --- taking in --------------------------------------------------------------------------------------------------
+
+    def _take_in(self, bundle: Bundle, opened: Opened) -> None:
+        header = bundle.header
+        generation, epoch, name = header.generation, header.epoch, f"bundle {header.id.hex()}"
+        if self._token.notes(name):
+            raise BadBundle(f"bundle {header.id.hex()}: was imported before")
+        note = self._epoch_note(epoch)
+        self._check(f"MKDB {generation}", opened.mkdb, f"generation {generation}: another block is here")
+        self._check(f"KRKDB {epoch}", opened.krkdb, f"epoch {epoch}: other keys are here")
+        public = self._token.find(PUBLIC, f"E {epoch}")
+        if public is not None and bytes(public[Attribute.MODULUS]) != opened.modulus:
+            raise BadBundle(f"epoch {epoch}: other keys are here under this number")
+        arming = header.purpose is BundlePurpose.REPLACE
+        if not arming and note is not None and note["ended"]:
+            raise BadBundle(f"epoch {epoch}: issuing has ended for ever here")
+        self._store(SECRET, f"MKDB {generation}", lambda label: opened.keep_mkdb(label))
+        if public is None:
+            opened.keep_public(f"E {epoch}")
+        newest = max(generation, note["generation"] if note is not None else 0)
+        self._note_epoch(epoch, generation=newest, ended=arming)
+        self._store(SECRET, f"KRKDB {epoch}", lambda label: opened.keep_krkdb(label))
+        if arming:
+            self._store(PRIVATE, f"E {epoch}", lambda label: opened.keep_private(label))
+        self._token.note(name, b"")
+
+    def _check(self, label: str, new: Any, words: str) -> None:
+        known = self._token.find(SECRET, label)
+        if known is not None and not same_block(known, new):
+            raise BadBundle(f"{words} under this number")
+
+    def _store(self, kind: ObjectClass, label: str, keep: Callable[[str], None]) -> None:
+        if self._token.find(kind, label) is None:
+            keep(label)
+
+    def _epoch_note(self, epoch: int) -> dict[str, Any] | None:
+        """The newest note of an epoch: after a crash there may be two, and what has ended stays so."""
+        notes = [json.loads(value) for label, value in self._token.notes("epoch ") if label == f"epoch {epoch}"]
+        if not notes:
+            return None
+        return {"generation": max(n["generation"] for n in notes), "ended": any(n["ended"] for n in notes)}
+
+    def _note_epoch(self, epoch: int, *, ended: bool, generation: int | None = None) -> None:
+        known = self._epoch_note(epoch) or {"generation": 0, "ended": False}
+        value = {"generation": known["generation"] if generation is None else generation, "ended": ended}
+        self._token.note(f"epoch {epoch}", json.dumps(value).encode())
+
+
+def _state(krkdb: bool, private: bool, *, ended: bool) -> EpochState:
+    if krkdb and private:
+        return EpochState.ARMED
+    return EpochState.ISSUING if krkdb and not ended else EpochState.ENDED

@@ -1,0 +1,172 @@
+"""Key sets in a token: minted, recovered, derived or from the factory, each behind a handle. No value is ever read."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import count
+from typing import Any
+
+from pkcs11 import MGF, KeyType, Mechanism, ObjectClass, exceptions
+
+from kioskd.edges.pkcs11 import templates
+from kioskd.edges.pkcs11.custody import TokenCustody
+from kioskd.edges.pkcs11.keys import TokenKey
+from kioskd.edges.pkcs11.token import Token, destroyed_after, translated
+from kioskd.errors import NotArmed, VaultError
+from kioskd.gp.keys import KeyRole, KeySet
+from kioskd.rekey.asks import KeyHandle
+from kioskd.rekey.labels import SCHEME, Cryptogram, KeyLabel, check_label
+
+OAEP_HASH = "SHA1"
+OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
+RND_BITS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSet:
+    """The members of a key set; those of the factory stay in the token."""
+
+    enc: TokenKey
+    mac: TokenKey
+    dek: TokenKey
+    bits: int
+    lasting: bool = False
+    wide: tuple[
+        Any, ...
+    ] = ()  # for 192 bits: keys of 256 that begin with the members', since a wrap takes whole blocks
+
+    def __iter__(self) -> Iterator[TokenKey]:
+        return iter((self.enc, self.mac, self.dek))
+
+    @property
+    def keys(self) -> KeySet:
+        """The set, ready for use."""
+        return KeySet(self.enc, self.mac, self.dek)
+
+    def destroy(self) -> None:
+        """Ends the session objects."""
+        if not self.lasting:
+            for one in (*(key.handle for key in self), *self.wide):
+                one.destroy()
+
+    @property
+    def wrappable(self) -> tuple[Any, ...]:
+        """The objects that PUT KEY wraps."""
+        return self.wide or tuple(key.handle for key in self)
+
+
+class TokenKeySets(TokenCustody):
+    """Makes key sets from what is in the token."""
+
+    def __init__(self, token: Token) -> None:
+        super().__init__(token)
+        self._numbers = count(1)
+        self._sets: dict[int, TokenSet] = {}
+
+    def mint_krk(self, label: KeyLabel) -> tuple[KeyHandle, Cryptogram]:
+        """A new replacement key set; `NotArmed` unless the epoch issues here."""
+        check_label(label, "KRK")
+        with translated("mint"):
+            krkdb, public = self._issuing(label.number)
+            rnd = self._token.session.generate_key(KeyType.AES, RND_BITS, store=False, template=templates.rnd())
+
+            def work() -> tuple[KeyHandle, Cryptogram]:
+                value = bytes(public.wrap_key(rnd, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=OAEP))
+                cryptogram = Cryptogram(SCHEME, label.number, OAEP_HASH, label.kvn, label.install, value)
+                return self._keep(_krk(krkdb, rnd, label)), cryptogram
+
+            return destroyed_after([rnd], work)
+
+    def recover_krk(self, cryptogram: Cryptogram, label: KeyLabel) -> KeyHandle:
+        """The replacement key set of a cryptogram; `NotArmed` unless the epoch is armed here."""
+        check_label(label, "KRK")
+        if (cryptogram.scheme, cryptogram.oaep) != (SCHEME, OAEP_HASH):
+            raise VaultError(f"a cryptogram of scheme {cryptogram.scheme}, {cryptogram.oaep}: not known here")
+        if (cryptogram.epoch, cryptogram.kvn, cryptogram.install) != (label.number, label.kvn, label.install):
+            raise VaultError("the cryptogram is that of another key set than the label")
+        with translated(f"the cryptogram of epoch {label.number}"):
+            krkdb, private = self._armed(label.number)
+            try:
+                rnd = private.unwrap_key(
+                    ObjectClass.SECRET_KEY,
+                    KeyType.AES,
+                    cryptogram.value,
+                    mechanism=Mechanism.RSA_PKCS_OAEP,
+                    mechanism_param=OAEP,
+                    template=templates.recovered_rnd(),
+                )
+            except exceptions.PKCS11Error as wrong:
+                shut = VaultError(f"the cryptogram does not open with the private key of epoch {label.number}")
+                raise self._token.blame(wrong, shut) from wrong
+            return destroyed_after([rnd], lambda: self._keep(_krk(krkdb, rnd, label)))
+
+    def derive_master(self, label: KeyLabel) -> KeyHandle:
+        """A master key set; `NotArmed` without the generation's block."""
+        check_label(label, "MK")
+        with translated("derive"):
+            block = self._block(label.number)
+
+            def member(role: KeyRole, bits: int) -> Any:
+                return _derived(block, sha256(label.info(role.value)).digest(), bits)
+
+            return self._keep(_members(label.bits, member))
+
+    def factory_set(self, name: str) -> KeyHandle:
+        """The factory key set of that name; `NotArmed` without it."""
+        with translated("factory set"):
+            found = [self._token.find(ObjectClass.SECRET_KEY, f"factory {name} {role}") for role in KeyRole]
+            if None in found:
+                raise NotArmed(f"factory set {name}: is not here; import it")
+            enc, mac, dek = (TokenKey(one) for one in found)
+            return self._keep(TokenSet(enc, mac, dek, enc.handle.key_length, lasting=True))
+
+    def _next(self) -> int:
+        """A handle that never was: key sets and channels share one numbering."""
+        return next(self._numbers)
+
+    def _keep(self, values: TokenSet) -> KeyHandle:
+        number = self._next()
+        self._sets[number] = values
+        return KeyHandle(number)
+
+    def _set(self, handle: KeyHandle) -> TokenSet:
+        if handle not in self._sets:
+            raise VaultError(f"key set {handle} is not known, or was forgotten")
+        return self._sets[handle]
+
+
+def _krk(krkdb: Any, rnd: Any, label: KeyLabel) -> TokenSet:
+    """T_j leave the token, as scheme 1 has it: secrets that alone open nothing."""
+
+    def member(role: KeyRole, bits: int) -> Any:
+        info, block = label.info(role.value), TokenKey(krkdb)
+        return _derived(rnd, b"".join(block.cmac(bytes((j,)) + info) for j in (1, 2)), bits)
+
+    return _members(label.bits, member)
+
+
+def _members(bits: int, make: Callable[[KeyRole, int], Any]) -> TokenSet:
+    """A whole set, or an error and no object left behind."""
+    made: list[Any] = []
+    sizes = (bits, 256) if bits % 128 else (bits,)
+    try:
+        for size in sizes:
+            for role in KeyRole:
+                made.append(make(role, size))
+    except BaseException:
+        for one in made:
+            one.destroy()
+        raise
+    enc, mac, dek = (TokenKey(one) for one in made[:3])
+    return TokenSet(enc, mac, dek, bits, wide=tuple(made[3:]))
+
+
+def _derived(key: Any, data: bytes, bits: int) -> Any:
+    """AES-ECB encryption of the data as a new key: its leading bytes."""
+    return key.derive_key(
+        KeyType.AES,
+        bits,
+        mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+        mechanism_param=data[: 16 if bits == 128 else 32],
+        template=templates.card_key(),
+    )

@@ -1,0 +1,88 @@
+"""AES keys in a token as `gp.keys.BlockKey`: they work without being read. SCP03's session keys, made inside."""
+
+from typing import Any
+
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+
+from kioskd.edges.pkcs11 import templates
+from kioskd.gp.keys import BLOCK_BYTES, KeySet
+from kioskd.gp.scp03 import S_ENC, S_MAC, S_RMAC, SessionKeys, derivation_blocks, kdf
+
+_ZERO = bytes(BLOCK_BYTES)
+_INSIDE_BITS = 128
+
+
+class TokenKey:
+    """A `BlockKey` whose value stays in the token."""
+
+    __slots__ = ("handle",)
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+
+    def cmac(self, data: bytes) -> bytes:
+        """AES-CMAC (SP 800-38B), 16 bytes."""
+        return bytes(self.handle.sign(data, mechanism=Mechanism.AES_CMAC))
+
+    def encrypt_block(self, block: bytes) -> bytes:
+        """AES-ECB of whole blocks."""
+        return bytes(self.handle.encrypt(block, mechanism=Mechanism.AES_ECB))
+
+    def encrypt_cbc(self, iv: bytes, data: bytes) -> bytes:
+        """AES-CBC of whole blocks, no padding."""
+        return bytes(self.handle.encrypt(data, mechanism=Mechanism.AES_CBC, mechanism_param=iv))
+
+    def decrypt_cbc(self, iv: bytes, data: bytes) -> bytes:
+        """AES-CBC of whole blocks, no padding."""
+        return bytes(self.handle.decrypt(data, mechanism=Mechanism.AES_CBC, mechanism_param=iv))
+
+    def __repr__(self) -> str:
+        return "<TokenKey>"
+
+
+def session_keys(session: Any, static: KeySet, host: bytes, card: bytes, bits: int) -> SessionKeys:
+    """The session keys as objects of the token (Amendment D 6.2.1).
+
+    Of 128 bits they are made inside; longer ones cross as the CMACs that they are, and go back in.
+    """
+    context = host + card
+
+    def made(key: Any, constant: int) -> TokenKey:
+        if bits == _INSIDE_BITS:
+            return _derived_inside(key, constant, context)
+        return _imported(session, kdf(key, constant, context, bits))
+
+    return SessionKeys(made(static.enc, S_ENC), made(static.mac, S_MAC), made(static.mac, S_RMAC))
+
+
+def _derived_inside(key: TokenKey, constant: int, context: bytes) -> TokenKey:
+    """CMAC of whole blocks as one derivation: E(chain of the blocks before xor the last block xor K1).
+
+    The last block is the derivation's data and the chain its IV, so that the value never leaves.
+    """
+    (message,) = derivation_blocks(constant, context, _INSIDE_BITS)
+    chain = key.encrypt_cbc(_ZERO, message[:-BLOCK_BYTES])[-BLOCK_BYTES:]
+    last = _xor(message[-BLOCK_BYTES:], _doubled(key.encrypt_block(_ZERO)))
+    derived = key.handle.derive_key(
+        KeyType.AES,
+        _INSIDE_BITS,
+        mechanism=Mechanism.AES_CBC_ENCRYPT_DATA,
+        mechanism_param=(chain, last),
+        template=templates.session_key(),
+    )
+    return TokenKey(derived)
+
+
+def _imported(session: Any, value: bytes) -> TokenKey:
+    kind = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES, Attribute.VALUE: value}
+    return TokenKey(session.create_object({**kind, **templates.session_key()}))
+
+
+def _doubled(block: bytes) -> bytes:
+    """K1 of CMAC: one bit to the left, and 87 where one falls off (SP 800-38B, 6.1)."""
+    value = int.from_bytes(block) << 1
+    return ((value ^ 0x87) & ((1 << 128) - 1) if value >> 128 else value).to_bytes(BLOCK_BYTES)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))

@@ -1,0 +1,114 @@
+"""What each key in a token may do, and nothing else. False is said aloud: tokens differ in what they assume.
+
+DECRYPT of a private key is True unless it is denied. MODIFIABLE=False goes last: some tokens refuse what follows it.
+"""
+
+from typing import Any
+
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+from pkcs11.constants import DEFAULT
+
+Template = dict[Attribute, Any]
+
+_USES = (
+    *(Attribute.ENCRYPT, Attribute.DECRYPT, Attribute.SIGN, Attribute.VERIFY),
+    *(Attribute.WRAP, Attribute.UNWRAP, Attribute.DERIVE),
+)
+
+
+def _secret(*uses: Attribute, lasting: bool, extractable: bool = False, **more: Any) -> Template:
+    allowed = {Attribute.ALLOWED_MECHANISMS: list(more["only"])} if "only" in more else {}
+    return {
+        **{use: use in uses for use in _USES},
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: extractable,
+        Attribute.TOKEN: lasting,
+        Attribute.PRIVATE: True,
+        **allowed,
+    }
+
+
+def mkdb() -> Template:
+    """A master block: derives master keys, and is nothing else."""
+    return _secret(Attribute.DERIVE, lasting=True, only=(Mechanism.AES_ECB_ENCRYPT_DATA,))
+
+
+def krkdb() -> Template:
+    """A replacement block: computes T_j by CMAC, and is nothing else."""
+    return _secret(Attribute.SIGN, lasting=True, only=(Mechanism.AES_CMAC,))
+
+
+def rnd() -> Template:
+    """A card's RND: wrapped to the epoch's public key, derives the KRK, destroyed at once."""
+    return _secret(Attribute.DERIVE, lasting=False, extractable=True)
+
+
+def recovered_rnd() -> Template:
+    """RND out of a cryptogram: only derives."""
+    return _secret(Attribute.DERIVE, lasting=False, only=(Mechanism.AES_ECB_ENCRYPT_DATA,))
+
+
+def card_key() -> Template:
+    """A member of a KRK or master set: proves the card, derives session keys, is put under another DEK, or is one."""
+    uses = (Attribute.SIGN, Attribute.ENCRYPT, Attribute.DERIVE, Attribute.WRAP)
+    return _secret(*uses, lasting=False, extractable=True)
+
+
+def factory_key() -> Template:
+    """A member of a factory set: as a card key, but it stays and never leaves."""
+    return _secret(Attribute.SIGN, Attribute.ENCRYPT, Attribute.DERIVE, Attribute.WRAP, lasting=True)
+
+
+def session_key() -> Template:
+    """S-ENC, S-MAC or S-RMAC: extractable only to be wrapped under the journal key."""
+    return _secret(Attribute.SIGN, Attribute.ENCRYPT, Attribute.DECRYPT, lasting=False, extractable=True)
+
+
+def opened_session_key() -> Template:
+    """A session key out of an intent, to check responses."""
+    return _secret(Attribute.SIGN, Attribute.ENCRYPT, Attribute.DECRYPT, lasting=False)
+
+
+def journal_wrap() -> Template:
+    """Wraps the session keys that an intent keeps."""
+    return _secret(Attribute.WRAP, Attribute.UNWRAP, lasting=True, only=(Mechanism.AES_KEY_WRAP,))
+
+
+def journal_mac() -> Template:
+    """Binds the wrapped session keys to their level and lengths."""
+    return _secret(Attribute.SIGN, lasting=True, only=(Mechanism.AES_CMAC,))
+
+
+def kek() -> Template:
+    """A bundle's key: unwraps what is in it."""
+    return _secret(Attribute.UNWRAP, lasting=False)
+
+
+def unwrapping_private(*, lasting: bool = True) -> Template:
+    """The transport key or an epoch's private key: unwraps by OAEP, and is nothing else."""
+    return {
+        **dict.fromkeys((Attribute.ENCRYPT, Attribute.VERIFY, Attribute.WRAP), DEFAULT),
+        Attribute.DECRYPT: False,
+        Attribute.SIGN: False,
+        Attribute.UNWRAP: True,
+        Attribute.DERIVE: DEFAULT,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False,
+        Attribute.TOKEN: lasting,
+        Attribute.PRIVATE: True,
+    }
+
+
+def wrapping_public(label: str, modulus: bytes, exponent: bytes) -> Template:
+    """An epoch's public key: wraps RND."""
+    return {
+        Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+        Attribute.KEY_TYPE: KeyType.RSA,
+        Attribute.LABEL: label,
+        Attribute.MODULUS: modulus,
+        Attribute.PUBLIC_EXPONENT: exponent,
+        Attribute.WRAP: True,
+        Attribute.ENCRYPT: False,
+        Attribute.VERIFY: False,
+        Attribute.TOKEN: True,
+    }

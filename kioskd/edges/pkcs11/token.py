@@ -1,0 +1,146 @@
+"""One token: its login for life, objects by label, and its errors as ours.
+
+Closing the session that logged in would log out and destroy private session objects, so it lives as long as this.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from pkcs11 import Attribute, ObjectClass, attributes, exceptions
+
+from kioskd.edges.pkcs11.module import load, module_lock
+from kioskd.errors import HsmFull, HsmGone, HsmPin, VaultError
+from kioskd.secret import Secret
+
+T = TypeVar("T")
+
+APPLICATION = "kioskd"
+_LOGINS = 3  # logins of two processes at once fail now and then
+
+# The binding has no handler for array attributes, and without one it crashes.
+attributes.ATTRIBUTE_TYPES[Attribute.ALLOWED_MECHANISMS] = (
+    lambda mechanisms: b"".join(struct.pack("L", int(one)) for one in mechanisms),
+    lambda raw: [one for (one,) in struct.iter_unpack("L", raw)],
+)
+
+_GONE = (
+    exceptions.DeviceError,
+    exceptions.DeviceRemoved,
+    exceptions.TokenNotPresent,
+    exceptions.TokenNotRecognised,
+    exceptions.NoSuchToken,
+    exceptions.SessionClosed,
+    exceptions.SessionHandleInvalid,
+    exceptions.GeneralError,
+    exceptions.ObjectHandleInvalid,
+    exceptions.KeyHandleInvalid,
+    exceptions.UserNotLoggedIn,
+)
+_PIN = (exceptions.PinIncorrect, exceptions.PinInvalid, exceptions.PinLocked, exceptions.PinLenRange)
+_FULL = (exceptions.DeviceMemory, exceptions.HostMemory)
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turns the binding's errors into `HsmGone`, `HsmPin`, `HsmFull` or `VaultError`; holds the module's lock."""
+    with module_lock:
+        try:
+            yield
+        except _PIN as wrong:
+            raise HsmPin(f"{what}: the token refuses the PIN ({type(wrong).__name__})") from wrong
+        except _FULL as wrong:
+            raise HsmFull(f"{what}: the token is full ({type(wrong).__name__})") from wrong
+        except _GONE as wrong:
+            raise HsmGone(f"{what}: the token or an object in it is gone ({type(wrong).__name__})") from wrong
+        except exceptions.PKCS11Error as wrong:
+            raise VaultError(f"{what}: the token refuses ({type(wrong).__name__})") from wrong
+
+
+class Token:
+    """A token that is logged in to, by its label."""
+
+    def __init__(self, path: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> None:
+        self.label, self._path = label, path
+        self._library = load(path, parameters, configuration)
+        with translated(f"token {label}"):
+            self.session = self._login(pin)
+
+    def _login(self, pin: Secret) -> Any:
+        for attempt in range(_LOGINS):
+            try:
+                found = next(iter(self._library.get_tokens(token_label=self.label)), None)
+                if found is None:
+                    raise exceptions.NoSuchToken
+                return _session(found, pin)
+            except exceptions.GeneralError:
+                if attempt == _LOGINS - 1:
+                    raise
+        raise AssertionError("a login ends in a session or an error")
+
+    @property
+    def mechanisms(self) -> frozenset[int]:
+        """What the token says that it can do."""
+        with translated(f"token {self.label}"):
+            return frozenset(int(one) for one in self.session.token.slot.get_mechanisms())
+
+    def blame(self, wrong: exceptions.PKCS11Error, data: T) -> T:
+        """The error `data`, if the token lives and it was the data that it refused; raises `wrong` otherwise.
+
+        SoftHSM2 answers a general error to a ciphertext that does not open, and to much else.
+        """
+        if isinstance(wrong, (*_PIN, *_FULL)) or (
+            isinstance(wrong, _GONE) and not isinstance(wrong, exceptions.GeneralError)
+        ):
+            raise wrong
+        self.session.generate_random(64)
+        return data
+
+    def close(self) -> None:
+        """Logs out: session objects are destroyed."""
+        with translated(f"token {self.label}"):
+            self.session.close()
+
+    def find(self, kind: ObjectClass, label: str) -> Any | None:
+        """The object of that class and label, or None; `VaultError` if there are two."""
+        found = list(self.session.get_objects({Attribute.CLASS: kind, Attribute.LABEL: label}))
+        if len(found) > 1:
+            raise VaultError(f"token {self.label}: two objects are called {label!r}")
+        return found[0] if found else None
+
+    def labels(self, kind: ObjectClass) -> tuple[str, ...]:
+        """The labels of all objects of a class."""
+        return tuple(one[Attribute.LABEL] for one in self.session.get_objects({Attribute.CLASS: kind}))
+
+    def notes(self, prefix: str) -> tuple[tuple[str, bytes], ...]:
+        """The data objects whose label begins so: what is known of keys, no keys."""
+        every = self.session.get_objects({Attribute.CLASS: ObjectClass.DATA, Attribute.APPLICATION: APPLICATION})
+        return tuple(
+            (label, bytes(one[Attribute.VALUE])) for one in every if (label := one[Attribute.LABEL]).startswith(prefix)
+        )
+
+    def note(self, label: str, value: bytes) -> None:
+        """Writes a data object; the older one of that label is taken away afterwards, so there is always one."""
+        wanted = {Attribute.CLASS: ObjectClass.DATA, Attribute.APPLICATION: APPLICATION, Attribute.LABEL: label}
+        before = list(self.session.get_objects(wanted))
+        self.session.create_object({**wanted, Attribute.VALUE: value, Attribute.TOKEN: True, Attribute.PRIVATE: True})
+        for one in before:
+            one.destroy()
+
+
+def destroyed_after(objects: list[Any], work: Callable[[], T]) -> T:
+    """The work's result; these session objects are destroyed, however it ends."""
+    try:
+        return work()
+    finally:
+        for one in objects:
+            one.destroy()
+
+
+def _session(token: Any, pin: Secret) -> Any:
+    """A session that is logged in; one login counts for a whole process."""
+    try:
+        return token.open(rw=True, user_pin=pin.reveal().decode())
+    except exceptions.UserAlreadyLoggedIn:
+        return token.open(rw=True)
