@@ -1,4 +1,4 @@
-# make demo    the whole story on the screen; KEEP=1 leaves it running
+# make demo    the whole story on the screen; KEEP=1 leaves it running, VAULT=software does without tokens
 # make test    every test but benches and nightly parts
 # make check   what must hold before a commit: style, types, floors, pure tests
 # make bench   measurements;  make nightly  long runs, resumable;  make clean
@@ -32,7 +32,7 @@ $(READY): $(LOCKS) pyproject.toml | system
 	@touch $@
 
 demo: setup
-	@$(BIN)/python -m kioskd demo $(if $(KEEP),--keep)
+	@$(BIN)/python -m kioskd demo $(if $(KEEP),--keep) $(if $(VAULT),--vault $(VAULT))
 
 test: setup
 	@$(PYTEST)

@@ -10,6 +10,7 @@ ROLES = {
     "station": ("kioskd.station.cli", "the issuing station: issues the cards that are inserted"),
     "access": ("kioskd.access.cli", "the access server and its vault"),
     "kms": ("kioskd.kms.cli", "the key management server: makes and releases keys"),
+    "hsm": ("kioskd.hsm.cli", "PKCS#11 tokens: a new one, and what one does inside"),
     "sim": ("kioskd.sim.cli", "the virtual card in a virtual reader, for test engineers"),
     "demo": ("kioskd.demo.cli", "one card's story on real parts, in a folder of its own"),
     "ca": ("kioskd.ca.cli", "the certificates of a small installation"),

@@ -84,12 +84,28 @@ class ListenSection:
 
 
 @dataclass(frozen=True, slots=True)
-class VaultSection:
-    """The software vault's sealed file, the file with its passphrase, and the KMS's public key."""
+class TokenSection:
+    """A PKCS#11 token: its module, its label, the private file of its PIN.
 
-    file: str
-    passphrase: str
+    `configuration` is SoftHSM2's file, `parameters` are NSS's; `strict` refuses a token that would let a key leave.
+    """
+
+    module: str
+    label: str
+    pin: str
+    configuration: str = ""
+    parameters: str = ""
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSection:
+    """The KMS's public key, and the vault: a sealed file with the file of its passphrase, or a token."""
+
     kms_key: str
+    file: str = ""
+    passphrase: str = ""
+    token: TokenSection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +144,7 @@ def load_access(path: Path) -> AccessConfig:
     _check_host(path, "listen.host", config.listen.host)
     _check_port(path, "listen.port", config.listen.port)
     _check_tls(path, config.tls)
-    _check_folder(path, "vault.file", config.vault.file)
-    _check_private(path, "vault.passphrase", config.vault.passphrase)
-    _check_readable(path, "vault.kms_key", config.vault.kms_key)
+    _check_vault(path, config.vault)
     _check_folder(path, "socket", config.socket)
     if "://" not in config.store:
         raise _wrong(path, "store", "needs a database URL, such as sqlite:////var/lib/kioskd/access.db")
@@ -217,6 +231,23 @@ def _check_tls(path: Path, tls: TlsSection) -> None:
     _check_readable(path, "tls.ca", tls.ca)
     _check_readable(path, "tls.certificate", tls.certificate)
     _check_private(path, "tls.key", tls.key)
+
+
+def _check_vault(path: Path, vault: VaultSection) -> None:
+    token = vault.token
+    if (token is None) == (not vault.file):
+        raise _wrong(path, "vault", "needs either file and passphrase, or token")
+    if token is None:
+        _check_folder(path, "vault.file", vault.file)
+        _check_private(path, "vault.passphrase", vault.passphrase)
+    else:
+        _check_readable(path, "vault.token.module", token.module)
+        _check_private(path, "vault.token.pin", token.pin)
+        if token.configuration:
+            _check_readable(path, "vault.token.configuration", token.configuration)
+        if not 1 <= len(token.label.encode()) <= 32:
+            raise _wrong(path, "vault.token.label", "needs 1 to 32 bytes")
+    _check_readable(path, "vault.kms_key", vault.kms_key)
 
 
 def _check_absolute(path: Path, key: str, text: str) -> Path:

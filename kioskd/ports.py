@@ -3,7 +3,7 @@
 Each has one stand-in in virtual/ or one edge in edges/ behind it, held to the same contract tests.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -13,10 +13,11 @@ from kioskd.gp.cplc import CardId
 from kioskd.gp.isd import KeyField
 from kioskd.gp.scp03 import Mark
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
-from kioskd.rekey.bundle import BundleHeader, Campaign
+from kioskd.rekey.bundle import BundleHeader, Campaign, Imported
 from kioskd.rekey.labels import Cryptogram, KeyLabel, PairKind
 from kioskd.rekey.records import Record
 from kioskd.rekey.wire import CardReport, Message, Report, Script
+from kioskd.secret import Secret
 
 
 class Card(Protocol):
@@ -74,6 +75,11 @@ class Readers(CardReaders, Protocol):
 
 class Holdings(Protocol):
     """What a vault holds, in numbers: for status and for what a card is due."""
+
+    @property
+    def generations(self) -> tuple[int, ...]:
+        """The generations whose block is here."""
+        ...
 
     @property
     def issuing(self) -> tuple[int, ...]:
@@ -157,6 +163,30 @@ class Vault(KeySource, Channels, Protocol):
     @property
     def instant(self) -> bool:
         """Whether it answers from memory within about a millisecond, so that no worker is needed."""
+        ...
+
+
+class KeptVault(Vault, Protocol):
+    """A vault with its keeper's verbs: what bundles bring in and take away. Every change is durable when it returns."""
+
+    def transport_key(self) -> bytes:
+        """The public key that the KMS wraps bundles to, PEM."""
+        ...
+
+    def import_bundle(self, raw: bytes, kms_key: bytes, now: int) -> Imported:
+        """Takes in a bundle, once; `kms_key` is the pinned PEM, `now` seconds since 1970. `BadBundle` if refused."""
+        ...
+
+    def end_issue(self, epoch: int) -> None:
+        """Destroys the issuing keys of an epoch, for ever; `NotArmed` if it does not issue."""
+        ...
+
+    def disarm(self, epoch: int) -> None:
+        """Destroys the replacing keys of an armed epoch; `NotArmed` if it is not armed."""
+        ...
+
+    def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
+        """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if other keys have that name."""
         ...
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import kioskd.edges.campaigns as book
-from kioskd.access.campaigns import disarm, in_store, open_vault
+from kioskd.access.campaigns import disarm, in_store
+from kioskd.access.vaults import open_vault
 from kioskd.config import AccessConfig, file_of
 from kioskd.edges.card_index import cards_of_epochs, issued_cards, open_cases
 from kioskd.edges.signed_export import sign, table_of

@@ -11,18 +11,12 @@ import kioskd.edges.campaigns as book
 from kioskd.config import AccessConfig, file_of
 from kioskd.edges.store import BEGIN_WRITING, SqlStore
 from kioskd.errors import BadBundle
-from kioskd.private_file import read_passphrase
+from kioskd.ports import KeptVault
 from kioskd.rekey.bundle import Bundle, Imported
 from kioskd.rekey.bundle_check import check_bundle, check_order, read_kms_key, read_transport_key
 from kioskd.rekey.campaign import CampaignState, DisarmOrder, OpenCase
-from kioskd.virtual.vault import SoftVault
 
 T = TypeVar("T")
-
-
-def open_vault(config: AccessConfig) -> SoftVault:
-    """The vault that the configuration names."""
-    return SoftVault.open(file_of(config.vault.file), read_passphrase(file_of(config.vault.passphrase)))
 
 
 async def in_store(config: AccessConfig, job: Callable[[book.Connection], T]) -> T:
@@ -34,7 +28,7 @@ async def in_store(config: AccessConfig, job: Callable[[book.Connection], T]) ->
         store.close()
 
 
-async def take_in(config: AccessConfig, vault: SoftVault, raw: bytes, now: int) -> Imported:
+async def take_in(config: AccessConfig, vault: KeptVault, raw: bytes, now: int) -> Imported:
     """Imports a bundle, its campaign first; `BadBundle` if it is refused, and then nothing has changed."""
     kms_key = file_of(config.vault.kms_key).read_bytes()
     bundle = Bundle.decode(raw)
@@ -52,7 +46,7 @@ async def take_in(config: AccessConfig, vault: SoftVault, raw: bytes, now: int) 
 
 
 async def disarm(
-    config: AccessConfig, vault: SoftVault, campaign: str, order: bytes | None, now: int
+    config: AccessConfig, vault: KeptVault, campaign: str, order: bytes | None, now: int
 ) -> tuple[OpenCase, ...]:
     """Ends a campaign and destroys its keys; the open cases, if nobody accepted them: then nothing has changed.
 
@@ -72,7 +66,7 @@ async def disarm(
     return ()
 
 
-def _still_armed_for(vault: SoftVault, epoch: int, generation: int) -> bool:
+def _still_armed_for(vault: KeptVault, epoch: int, generation: int) -> bool:
     """Whether the keys that are here are this campaign's: a later one may have brought newer ones."""
     holdings = vault.holdings()
     return epoch in holdings.armed and holdings.generation_of(epoch) == generation
@@ -83,7 +77,7 @@ async def _standing(config: AccessConfig, campaign: str) -> book.Standing:
     return next(one for one in every if one.campaign.id == campaign)
 
 
-def _accepted(config: AccessConfig, vault: SoftVault, campaign: str, raw: bytes, now: int) -> bytes:
+def _accepted(config: AccessConfig, vault: KeptVault, campaign: str, raw: bytes, now: int) -> bytes:
     """The digest of the list that a good order accepts."""
     order = DisarmOrder.decode(raw)
     kms = read_kms_key(file_of(config.vault.kms_key).read_bytes())

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from kioskd.access.campaign_cli import add_campaign_commands, in_days
-from kioskd.access.campaigns import in_store, open_vault, take_in
+from kioskd.access.campaigns import in_store, take_in
 from kioskd.access.serve import identity, serve
-from kioskd.config import AccessConfig, file_of, load_access
+from kioskd.access.vaults import create_vault, open_vault
+from kioskd.config import AccessConfig, load_access
 from kioskd.edges.local_http import ask_local
 from kioskd.edges.store import clear_charges
 from kioskd.edges.systemd import set_up_log
 from kioskd.errors import BadBundle, BadConfiguration, KioskError
 from kioskd.gp.cplc import CardId
-from kioskd.private_file import read_passphrase
 from kioskd.rekey.bundle import in_words
+from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
 from kioskd.virtual.custody import read_factory_file
-from kioskd.virtual.vault import SoftVault
 
 FACTORY_SET = "factory"
 
@@ -64,15 +64,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _init(config: AccessConfig, args: argparse.Namespace) -> None:
     factory = read_factory_file(args.factory_keys) if args.factory_keys is not None else None
-    vault = SoftVault.create(file_of(config.vault.file), read_passphrase(file_of(config.vault.passphrase)))
+    vault = create_vault(config)
     if factory is not None:
         vault.add_factory_set(FACTORY_SET, factory)
     try:
         args.transport_key.write_bytes(vault.transport_key())
     except OSError as wrong:
         raise BadConfiguration(f"{args.transport_key}: cannot be written: {wrong.strerror}") from wrong
-    print(f"vault {config.vault.file} is made; its transport key is in {args.transport_key}, fingerprint")
-    print(f"  {in_words(vault.transport_fingerprint())}")
+    name = config.vault.token.label if config.vault.token is not None else config.vault.file
+    print(f"vault {name} is made; its transport key is in {args.transport_key}, fingerprint")
+    print(f"  {in_words(fingerprint_of(read_transport_key(vault.transport_key())))}")
     print("Next: have the key management server release an issue bundle to that key, after comparing the fingerprint.")
 
 

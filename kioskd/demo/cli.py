@@ -13,6 +13,7 @@ from typing import Any
 from kioskd.demo.keep import keep_running
 from kioskd.demo.proof import CardProof, prove, read_state
 from kioskd.demo.screen import Screen
+from kioskd.demo.softhsm import SoftHsm
 from kioskd.demo.stage import Stage
 from kioskd.errors import KioskError
 from kioskd.rekey.records import CardState, MasterRef
@@ -26,13 +27,15 @@ def main(argv: list[str]) -> int:
     """Tells the story; 0 if the proof holds."""
     parser = argparse.ArgumentParser("kioskd demo", description="one card's story on real parts")
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
+    parser.add_argument("--vault", choices=("softhsm2", "software"), default="softhsm2", help="where the keys live")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.ERROR)
     screen = Screen(CHAPTERS)
     folder = Path(tempfile.mkdtemp(prefix="kioskd-"))
     began = time.monotonic()
     try:
-        with Stage(folder) as stage:
+        hsm = SoftHsm.in_folder(folder / "hsm") if args.vault == "softhsm2" else None
+        with Stage(folder, hsm=hsm) as stage:
             card = stage.new_card()
             holds = _tell(stage, screen, card)
             screen.line(f"The whole story took {time.monotonic() - began:.1f} s.")
@@ -53,6 +56,8 @@ def _tell(stage: Stage, screen: Screen, card: VirtualCard) -> bool:
     screen.step(f"pcscd (process {stage.pcscd.pid}) runs in a namespace of its own; nobody else sees it")
     stage.make_keys()
     screen.step("the key management server (KMS) made master generation 1 and the key pair of epoch 1")
+    if stage.hsm is not None:
+        screen.step("the access server's keys live in a SoftHSM2 token of its own: none of them can be read")
     screen.step("the access server imported what the KMS released to it: it can issue, not yet replace")
     for name, start in (("access server", stage.start_access), ("kiosk", lambda: stage.start_terminal("kiosk"))):
         start()

@@ -6,12 +6,15 @@ Every part is the real one, started by its own command line. Nothing outside the
 import secrets
 import socket
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from kioskd.demo.roles import Roles
+from kioskd.demo.softhsm import SoftHsm
 from kioskd.edges.certificates import Role, create_ca, issue_client, issue_server
+from kioskd.ports import KeptVault
 from kioskd.private_file import read_passphrase, write_private
 from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_options import CardOptions
@@ -31,6 +34,7 @@ class Stage:
 
     folder: Path
     rsa_bits: int = 3072
+    hsm: SoftHsm | None = None  # where the servers' tokens are; None: the software vault
     pcscd: PrivatePcscd = field(init=False)
     port: int = field(init=False)
     roles: Roles = field(init=False)
@@ -71,6 +75,8 @@ class Stage:
         self.kms("generate")
         self.kms("epoch", "--rsa-bits", str(self.rsa_bits))
         self.kms("export", "--out", self._path("kms.pem"))
+        if self.hsm is not None:
+            self.hsm.make_token(self.roles, self.folder, self._token("access"))
         self.access(
             *("init", "--factory-keys", self._path("factory.keys")), *("--transport-key", self._path("transport.pem"))
         )
@@ -94,9 +100,15 @@ class Stage:
         )
         return self.access("import", bundle)
 
-    def vault(self) -> SoftVault:
+    def vault(self) -> KeptVault:
         """The access server's vault, for proofs: it holds what the server holds."""
+        if self.hsm is not None:
+            return self.hsm.open_vault(self.folder, self._token("access"))
         return SoftVault.open(self.folder / "access.vault", read_passphrase(self.folder / "access.pass"))
+
+    def _token(self, role: str) -> str:
+        """The label of a role's token: no other installation on this machine has it."""
+        return f"{role}-{sha256(str(self.folder).encode()).hexdigest()[:8]}"
 
     # --- roles ------------------------------------------------------------------------------------------------------
 
@@ -167,11 +179,13 @@ class Stage:
             + tls.format(self.folder, SERVER_NAME)
             + f"store: sqlite:///{self.folder}/access.db\n"
             f"socket: {self.folder}/access.sock\n"
-            "vault:\n"
-            f"  file: {self.folder}/access.vault\n"
-            f"  passphrase: {self.folder}/access.pass\n"
-            f"  kms_key: {self.folder}/kms.pem\n"
+            f"vault:\n  kms_key: {self.folder}/kms.pem\n" + self._vault_section()
         )
+
+    def _vault_section(self) -> str:
+        if self.hsm is not None:
+            return self.hsm.section(self.folder, self._token("access"))
+        return f"  file: {self.folder}/access.vault\n  passphrase: {self.folder}/access.pass\n"
 
 
 def _free_port() -> int:

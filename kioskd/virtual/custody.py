@@ -1,7 +1,7 @@
 """The keeper's side of the software vault: its file, what bundles bring in, factory sets, the transport key."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
 
@@ -65,9 +65,10 @@ class Custody:
         """Destroys the replacing keys of an armed epoch; `NotArmed` if it is not armed."""
         self._change(lambda held: held.disarm(epoch))
 
-    def add_factory_set(self, name: str, keys: KeyValues) -> None:
+    def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
         """Keeps a factory key set under a name; `VaultError` if other keys have that name."""
-        self._change(lambda held: held.with_factory_set(name, keys))
+        values = KeyValues(*keys)
+        self._change(lambda held: held.with_factory_set(name, values))
 
     def _held(self) -> Held:
         content = self._file.content()

@@ -10,12 +10,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kioskd.access import cli
-from kioskd.access.campaigns import disarm, in_store, open_vault, take_in
+from kioskd.access.campaigns import disarm, in_store, take_in
+from kioskd.access.vaults import open_vault
 from kioskd.config import AccessConfig, ListenSection, TlsSection, VaultSection
 from kioskd.edges import campaigns as book
 from kioskd.edges.card_index import index
 from kioskd.errors import BadBundle, NotArmed
 from kioskd.gp.cplc import CardId
+from kioskd.ports import KeptVault
 from kioskd.private_file import write_private
 from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
@@ -55,12 +57,12 @@ class House:
             ListenSection("127.0.0.1", 1),
             TlsSection("", "", ""),
             f"sqlite:///{folder}/access.db",
-            VaultSection(f"{folder}/vault", f"{folder}/pass", f"{folder}/kms.pem"),
+            VaultSection(f"{folder}/kms.pem", f"{folder}/vault", f"{folder}/pass"),
             f"{folder}/sock",
         )
 
     @property
-    def vault(self) -> SoftVault:
+    def vault(self) -> KeptVault:
         """The vault, as a process opens it."""
         return open_vault(self.config)
 

@@ -12,7 +12,7 @@ ended says so in its note before its keys change, so that a crash never lets it 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pkcs11 import Attribute, KeyType, ObjectClass
@@ -106,7 +106,7 @@ class TokenCustody:
             for generation in set(self.holdings().generations) - needed:
                 self._need(SECRET, f"MKDB {generation}").destroy()
 
-    def add_factory_set(self, name: str, keys: tuple[Secret, ...]) -> None:
+    def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
         """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if there is one."""
         with translated("factory set"):
             for role, value in zip(KeyRole, keys, strict=True):

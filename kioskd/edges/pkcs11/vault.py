@@ -7,6 +7,7 @@ from typing import Any
 from pkcs11 import KeyType, Mechanism, ObjectClass
 
 from kioskd.edges.pkcs11 import templates
+from kioskd.edges.pkcs11.judgement import refuse_leaks
 from kioskd.edges.pkcs11.key_sets import TokenKeySets, TokenSet
 from kioskd.edges.pkcs11.keys import TokenKey, session_keys
 from kioskd.edges.pkcs11.token import Token, translated
@@ -45,6 +46,10 @@ class TokenVault(TokenKeySets):
     def instant(self) -> bool:
         """It is not: a private-key operation takes milliseconds, and a network HSM longer."""
         return False
+
+    def refuse_leaks(self, bits: int) -> None:
+        """`VaultError` if a key of cards with keys of `bits` would leave this token."""
+        refuse_leaks(self._token, bits)
 
     def challenge(self, size: int = S8_BYTES) -> bytes:
         """Fresh random bytes of the token: 8, or 16 for S16."""

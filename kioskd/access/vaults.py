@@ -1,0 +1,41 @@
+"""The vault that a configuration names: a sealed file, or a token. A token's library is loaded only for a token."""
+
+from typing import TYPE_CHECKING
+
+from kioskd.config import AccessConfig, TokenSection, file_of
+from kioskd.ports import KeptVault
+from kioskd.private_file import read_passphrase
+from kioskd.rekey.profile import DEFAULT_PROFILE
+from kioskd.virtual.vault import SoftVault
+
+if TYPE_CHECKING:
+    from kioskd.edges.pkcs11.vault import TokenVault
+
+
+def open_vault(config: AccessConfig) -> KeptVault:
+    """The vault, ready for use; `VaultError` and its kinds if it is not."""
+    section = config.vault
+    if section.token is None:
+        return SoftVault.open(file_of(section.file), read_passphrase(file_of(section.passphrase)))
+    return _token_vault(section.token)
+
+
+def create_vault(config: AccessConfig) -> KeptVault:
+    """A new vault with a transport key; `VaultError` if there is one. A token must be there, and empty."""
+    section = config.vault
+    if section.token is None:
+        return SoftVault.create(file_of(section.file), read_passphrase(file_of(section.passphrase)))
+    vault = _token_vault(section.token)
+    vault.prepare()
+    return vault
+
+
+def _token_vault(section: TokenSection) -> "TokenVault":
+    from kioskd.edges.pkcs11.open_vault import open_vault as open_token
+
+    pin = read_passphrase(file_of(section.pin))
+    configuration = str(file_of(section.configuration)) if section.configuration else ""
+    vault = open_token(section.module, section.label, pin, section.parameters, configuration)
+    if section.strict:
+        vault.refuse_leaks(8 * DEFAULT_PROFILE.key_bytes)
+    return vault

@@ -1,0 +1,225 @@
+"""What a token can do inside, tried on throw-away keys: each job stays inside, crosses, or cannot be done.
+
+A mechanism that a token lists may fail, and one that it does not list may work, so each is tried.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass, exceptions
+
+from kioskd.edges.pkcs11 import templates
+from kioskd.edges.pkcs11.keys import TokenKey, session_keys
+from kioskd.edges.pkcs11.token import Token, destroyed_after, translated
+from kioskd.errors import VaultError
+from kioskd.gp.keys import KeySet
+
+_OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
+_BLOCK = bytes(16)
+_TRIAL_RSA_BITS = 2048
+_SESSION_KEYS, _SCP02 = "SCP03 session keys of AES-", "PUT KEY fields of SCP02"
+
+
+class Place(StrEnum):
+    """Where a job's secret is while it is done."""
+
+    INSIDE = "inside"
+    CROSSES = "crosses"
+    IMPOSSIBLE = "not possible"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One job of the vault and what was seen; `key` if what crosses is itself a key that opens something."""
+
+    job: str
+    place: Place
+    words: str
+    key: bool = False
+
+
+def judge(token: Token) -> tuple[Finding, ...]:
+    """Every job of the access server's vault, tried in this token; no object stays behind."""
+    with translated(f"token {token.label}"):
+        session = token.session
+        return (
+            _tried("RND: made, wrapped to a public key, unwrapped", lambda: _oaep(session), "RSA-OAEP with SHA-1"),
+            _tried("blocks of a bundle", lambda: _key_wrap(session), "AES key wrap, RFC 3394"),
+            _tried("KRK and master keys: derived", lambda: _derive(session), "AES_ECB_ENCRYPT_DATA"),
+            Finding("T_j of a KRK", Place.CROSSES, "as the CMAC that it is: a secret that alone opens nothing"),
+            _session_keys(session, 128),
+            _session_keys(session, 192),
+            _session_keys(session, 256),
+            _tried("PUT KEY fields", lambda: _put_key(session), "C_WrapKey, AES-CBC"),
+            _tried("check values", lambda: _check_value(session), "by AES-ECB, not CKA_CHECK_VALUE"),
+            _tried(_SCP02, lambda: _des_wrap(session), "C_WrapKey, 3DES-ECB"),
+        )
+
+
+def refuse_leaks(token: Token, bits: int) -> None:
+    """`VaultError` if a job of cards with keys of `bits` would let a key leave this token, or cannot be done in it."""
+    for one in judge(token):
+        other_size = one.job.startswith(_SESSION_KEYS) and one.job != f"{_SESSION_KEYS}{bits}"
+        if other_size or one.job == _SCP02 or (one.place is Place.CROSSES and not one.key) or one.place is Place.INSIDE:
+            continue
+        raise VaultError(f"token {token.label}: strict: {one.job}: {one.place.value}, {one.words}")
+
+
+def pin_holder(token: Token) -> tuple[str, ...]:
+    """What somebody with this token's PIN and its host could do, in words; each was tried on a throw-away key."""
+    said = []
+    with translated(f"token {token.label}"):
+        if _readable_child(token.session):
+            said.append("derive any card's master keys from a block in a readable form: the block itself stays hidden")
+        if _wrong_unwrap(token.session):
+            said.append("unwrap a cryptogram as a readable key, and so read RND")
+        if not _enforces_extractable(token.session):
+            said.append("wrap out keys that are marked as not extractable: this token is a stand-in, no boundary")
+    return (*said, "use every key that is here for as long as the token is logged in")
+
+
+def _tried(job: str, trial: Callable[[], None], words: str) -> Finding:
+    try:
+        trial()
+    except exceptions.PKCS11Error as wrong:
+        return Finding(job, Place.IMPOSSIBLE, f"{words}: {type(wrong).__name__}")
+    return Finding(job, Place.INSIDE, words)
+
+
+def _session_keys(session: Any, bits: int) -> Finding:
+    job = f"{_SESSION_KEYS}{bits}"
+    key = session.generate_key(KeyType.AES, bits, store=False, template=templates.card_key())
+    static = KeySet(TokenKey(key), TokenKey(key), TokenKey(key))
+    try:
+        made = session_keys(session, static, bytes(8), bytes(8), bits)
+    except exceptions.PKCS11Error as wrong:
+        return Finding(job, Place.IMPOSSIBLE, type(wrong).__name__)
+    finally:
+        key.destroy()
+    for one in (made.enc, made.mac, made.rmac):
+        one.handle.destroy()  # type: ignore[attr-defined]
+    if bits == 128:
+        return Finding(job, Place.INSIDE, "by AES_CBC_ENCRYPT_DATA")
+    return Finding(job, Place.CROSSES, "as CMACs, for microseconds, and goes back in", key=True)
+
+
+def _oaep(session: Any) -> None:
+    public, private = session.generate_keypair(
+        KeyType.RSA,
+        _TRIAL_RSA_BITS,
+        store=False,
+        public_template={Attribute.WRAP: True},
+        private_template=templates.unwrapping_private(lasting=False),
+    )
+    rnd = session.generate_key(KeyType.AES, 256, store=False, template=templates.rnd())
+
+    def work() -> None:
+        wrapped = public.wrap_key(rnd, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP)
+        _unwrap(private, wrapped, Mechanism.RSA_PKCS_OAEP, _OAEP, templates.recovered_rnd()).destroy()
+
+    destroyed_after([public, private, rnd], work)
+
+
+def _key_wrap(session: Any) -> None:
+    wrap = session.generate_key(
+        KeyType.AES, 256, store=False, template=templates.journal_wrap() | {Attribute.TOKEN: False}
+    )
+    rnd = session.generate_key(KeyType.AES, 256, store=False, template=templates.rnd())
+
+    def work() -> None:
+        wrapped = wrap.wrap_key(rnd, mechanism=Mechanism.AES_KEY_WRAP)
+        _unwrap(wrap, wrapped, Mechanism.AES_KEY_WRAP, None, templates.recovered_rnd()).destroy()
+
+    destroyed_after([wrap, rnd], work)
+
+
+def _derive(session: Any) -> None:
+    rnd = session.generate_key(KeyType.AES, 256, store=False, template=templates.rnd())
+    destroyed_after([rnd], lambda: _child(rnd, templates.card_key()).destroy())
+
+
+def _put_key(session: Any) -> None:
+    dek, new = (session.generate_key(KeyType.AES, 128, store=False, template=templates.card_key()) for _ in range(2))
+    destroyed_after([dek, new], lambda: dek.wrap_key(new, mechanism=Mechanism.AES_CBC, mechanism_param=_BLOCK))
+
+
+def _check_value(session: Any) -> None:
+    key = session.generate_key(KeyType.AES, 128, store=False, template=templates.card_key())
+    destroyed_after([key], lambda: TokenKey(key).encrypt_block(b"\x01" * 16))
+
+
+def _des_wrap(session: Any) -> None:
+    new = {Attribute.WRAP: True, Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: True, Attribute.TOKEN: False}
+    made: list[Any] = []
+    try:
+        for _ in range(2):
+            made.append(session.generate_key(KeyType.DES2, store=False, template=new))
+        made[0].wrap_key(made[1], mechanism=Mechanism.DES3_ECB)
+    finally:
+        for one in made:
+            one.destroy()
+
+
+def _readable_child(session: Any) -> bool:
+    block = session.generate_key(KeyType.AES, 256, store=False, template=templates.mkdb() | {Attribute.TOKEN: False})
+    open_to_all = templates.card_key() | {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
+    return destroyed_after([block], lambda: _is_read(lambda: _child(block, open_to_all)))
+
+
+def _wrong_unwrap(session: Any) -> bool:
+    wrap = session.generate_key(
+        KeyType.AES, 256, store=False, template=templates.journal_wrap() | {Attribute.TOKEN: False}
+    )
+    rnd = session.generate_key(KeyType.AES, 256, store=False, template=templates.rnd())
+    open_to_all = templates.recovered_rnd() | {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
+
+    def work() -> bool:
+        wrapped = wrap.wrap_key(rnd, mechanism=Mechanism.AES_KEY_WRAP)
+        return _is_read(lambda: _unwrap(wrap, wrapped, Mechanism.AES_KEY_WRAP, None, open_to_all))
+
+    return destroyed_after([wrap, rnd], work)
+
+
+def _enforces_extractable(session: Any) -> bool:
+    wrap = session.generate_key(
+        KeyType.AES, 256, store=False, template=templates.journal_wrap() | {Attribute.TOKEN: False}
+    )
+    kept = session.generate_key(
+        KeyType.AES, 256, store=False, template=templates.rnd() | {Attribute.EXTRACTABLE: False}
+    )
+    try:
+        wrap.wrap_key(kept, mechanism=Mechanism.AES_KEY_WRAP)
+    except exceptions.PKCS11Error:
+        return True
+    finally:
+        wrap.destroy()
+        kept.destroy()
+    return False
+
+
+def _is_read(make: Callable[[], Any]) -> bool:
+    """Whether the value of the key that is made can be read."""
+    try:
+        made = make()
+    except exceptions.PKCS11Error:
+        return False
+    try:
+        return bool(made[Attribute.VALUE])
+    except exceptions.PKCS11Error:
+        return False
+    finally:
+        made.destroy()
+
+
+def _child(key: Any, template: templates.Template) -> Any:
+    return key.derive_key(
+        KeyType.AES, 128, mechanism=Mechanism.AES_ECB_ENCRYPT_DATA, mechanism_param=_BLOCK, template=template
+    )
+
+
+def _unwrap(key: Any, wrapped: bytes, mechanism: Mechanism, parameter: Any, template: templates.Template) -> Any:
+    return key.unwrap_key(
+        ObjectClass.SECRET_KEY, KeyType.AES, wrapped, mechanism=mechanism, mechanism_param=parameter, template=template
+    )

@@ -1,0 +1,76 @@
+"""`kioskd hsm`: a new token, and what a token does inside, lets cross, or cannot do."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from kioskd.config import file_of, load_access
+from kioskd.errors import BadConfiguration, KioskError
+from kioskd.private_file import read_passphrase
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command; 2 with one sentence for anything that cannot be done."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except KioskError as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("kioskd hsm", description="PKCS#11 tokens")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, words: str, run: Any) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=words, description=words)
+        made.set_defaults(run=run)
+        return made
+
+    init = command("init", "make a new token in the module's first free slot", _init)
+    init.add_argument("--module", required=True, help="the PKCS#11 module, such as /usr/lib/softhsm/libsofthsm2.so")
+    init.add_argument("--label", required=True, help="the new token's name")
+    init.add_argument("--so-pin-file", type=Path, required=True, help="private file of the security officer's PIN")
+    init.add_argument("--pin-file", type=Path, required=True, help="private file of the user's PIN")
+    init.add_argument("--configuration", default="", help="SoftHSM2's own configuration file")
+    init.add_argument("--parameters", default="", help="NSS's parameters")
+    check = command("check", "try each job of the vault in the token and say where its keys are", _check)
+    check.add_argument("--config", type=Path, required=True, help="the access server's YAML file")
+    return parser
+
+
+def _init(args: argparse.Namespace) -> int:
+    from kioskd.edges.pkcs11.open_vault import make_token
+
+    pins = read_passphrase(args.so_pin_file), read_passphrase(args.pin_file)
+    make_token(args.module, args.label, *pins, args.parameters, args.configuration)
+    print(f"The token {args.label} is made.")
+    print("Next: name it in access.yaml under vault.token, then `kioskd access init`.")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from kioskd.edges.pkcs11.judgement import judge, pin_holder
+    from kioskd.edges.pkcs11.token import Token
+
+    section = load_access(args.config).vault.token
+    if section is None:
+        raise BadConfiguration(f"{args.config}: vault.token: is missing; the vault is a file of this software")
+    configuration = str(file_of(section.configuration)) if section.configuration else ""
+    token = Token(
+        section.module, section.label, read_passphrase(file_of(section.pin)), section.parameters, configuration
+    )
+    findings = judge(token)
+    print(f"token {section.label}, {section.module}\n")
+    for one in findings:
+        print(f"  {one.job:<46} {one.place.value:<13} {one.words}")
+    print("\nWhoever has the PIN and this machine could")
+    for words in pin_holder(token):
+        print(f"  - {words}")
+    leaving = [one.job for one in findings if one.key]
+    if leaving:
+        print(f"\nWith `strict: true` the server refuses to start where it needs: {'; '.join(leaving)}.")
+    return 0
