@@ -13,8 +13,8 @@ from kioskd.gp.cplc import CardId
 from kioskd.gp.isd import KeyField
 from kioskd.gp.scp03 import Mark
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
-from kioskd.rekey.bundle import BundleHeader, Campaign, Imported
-from kioskd.rekey.labels import Cryptogram, KeyLabel, PairKind
+from kioskd.rekey.bundle import Campaign, Imported
+from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.rekey.records import Record
 from kioskd.rekey.wire import CardReport, Message, Report, Script
 from kioskd.secret import Secret
@@ -187,53 +187,6 @@ class KeptVault(Vault, Protocol):
 
     def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
         """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if other keys have that name."""
-        ...
-
-
-class KmsKeys(Protocol):
-    """The key management server's keys: made, wrapped for a recipient, destroyed, never read. Blocking.
-
-    What they are for (numbers given out, states, releases) is the server's store; here is only what exists.
-    """
-
-    def generations(self) -> tuple[int, ...]:
-        """The generations whose MKDB is here."""
-        ...
-
-    def epochs(self) -> tuple[int, ...]:
-        """The epochs whose KRKDB and pair are here."""
-        ...
-
-    def make_generation(self, number: int) -> None:
-        """Makes MKDB; `VaultError` if it is there."""
-        ...
-
-    def make_epoch(self, number: int, kind: PairKind) -> None:
-        """Makes KRKDB and the pair; `VaultError` if they are there, or if this token cannot."""
-        ...
-
-    def epoch_public_key(self, number: int) -> bytes:
-        """The public half of an epoch's pair, SubjectPublicKeyInfo, DER."""
-        ...
-
-    def seal(self, header: BundleHeader, transport: bytes) -> bytes:
-        """The signed bundle file for a transport key (PEM), with what the header's purpose allows."""
-        ...
-
-    def destroy_generation(self, number: int) -> None:
-        """Destroys MKDB, for ever."""
-        ...
-
-    def destroy_epoch(self, number: int) -> None:
-        """Destroys KRKDB and the pair, for ever."""
-        ...
-
-    def sign(self, text: bytes) -> bytes:
-        """A signature by this server's signing key."""
-        ...
-
-    def public_key(self) -> bytes:
-        """The key that checks signatures, PEM; access servers pin it."""
         ...
 
 

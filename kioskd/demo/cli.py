@@ -57,7 +57,7 @@ def _tell(stage: Stage, screen: Screen, card: VirtualCard) -> bool:
     stage.make_keys()
     screen.step("the key management server (KMS) made master generation 1 and the key pair of epoch 1")
     if stage.hsm is not None:
-        screen.step("the access server's keys live in a SoftHSM2 token of its own: none of them can be read")
+        screen.step("each server's keys live in a SoftHSM2 token of its own: none of them can be read")
     screen.step("the access server imported what the KMS released to it: it can issue, not yet replace")
     for name, start in (("access server", stage.start_access), ("kiosk", lambda: stage.start_terminal("kiosk"))):
         start()

@@ -54,6 +54,11 @@ class SoftHsm:
             f" configuration: {self.configuration}}}\n"
         )
 
+    def options(self, folder: Path, label: str) -> tuple[str, ...]:
+        """The words of a command line that name the token."""
+        pin, configuration = str(folder / f"{label}.pin"), str(self.configuration)
+        return ("--module", self.module, "--token", label, "--pin-file", pin, "--configuration", configuration)
+
     def open_vault(self, folder: Path, label: str) -> TokenVault:
         """The vault in a token, for proofs in this process."""
         pin = read_passphrase(folder / f"{label}.pin")

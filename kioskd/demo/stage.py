@@ -71,6 +71,8 @@ class Stage:
         for name in ("kms", "access"):
             write_private(self.folder / f"{name}.pass", secrets.token_urlsafe(24).encode() + b"\n")
         write_private(self.folder / "factory.keys", FACTORY_FILE.encode())
+        if self.hsm is not None:
+            self.hsm.make_token(self.roles, self.folder, self._token("kms"))
         self.kms("init")
         self.kms("generate")
         self.kms("epoch", "--rsa-bits", str(self.rsa_bits))
@@ -84,7 +86,9 @@ class Stage:
 
     def kms(self, command: str, *args: str) -> str:
         """One command of the KMS; what it printed."""
-        keys = ("--vault", self._path("kms.vault"), "--passphrase-file", self._path("kms.pass"))
+        keys: tuple[str, ...] = ("--vault", self._path("kms.vault"), "--passphrase-file", self._path("kms.pass"))
+        if self.hsm is not None:
+            keys = self.hsm.options(self.folder, self._token("kms"))
         return self.roles.run("kms", command, *keys, *args)
 
     def access(self, command: str, *args: str) -> str:

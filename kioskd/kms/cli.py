@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from kioskd.errors import BadConfiguration, KioskError
-from kioskd.kms.vault import KmsVault
-from kioskd.private_file import read_passphrase, write_private
+from kioskd.kms.release import release
+from kioskd.kms.vaults import add_vault_arguments, create_vault, open_vault
+from kioskd.private_file import write_private
 from kioskd.rekey.bundle import BundlePurpose, in_words
 from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
 from kioskd.virtual.bundle_keys import RSA_BITS
@@ -29,16 +30,16 @@ def main(argv: list[str]) -> int:
 
 
 def _init(options: argparse.Namespace) -> list[str]:
-    vault = KmsVault.create(options.vault, read_passphrase(options.passphrase_file))
+    vault = create_vault(options)
     return [
-        f"Made {options.vault} with a signing key.",
+        f"Made {options.vault or options.token} with a signing key.",
         f"Fingerprint: {in_words(vault.holdings().fingerprint)}",
         "Next: make a master block with `kioskd kms generate`.",
     ]
 
 
 def _generate(options: argparse.Namespace) -> list[str]:
-    vault = _open(options)
+    vault = open_vault(options)
     number = vault.generate()
     next_step = "release it with `kioskd kms release`."
     if not vault.holdings().issuing:
@@ -47,7 +48,7 @@ def _generate(options: argparse.Namespace) -> list[str]:
 
 
 def _epoch(options: argparse.Namespace) -> list[str]:
-    vault = _open(options)
+    vault = open_vault(options)
     number = vault.new_epoch(options.rsa_bits)
     return [
         f"Made epoch {number} with an RSA pair of {options.rsa_bits} bits.",
@@ -56,7 +57,7 @@ def _epoch(options: argparse.Namespace) -> list[str]:
 
 
 def _export(options: argparse.Namespace) -> list[str]:
-    vault = _open(options)
+    vault = open_vault(options)
     _write_public(options.out, vault.public_key())
     return [
         f"Wrote the public key to {options.out}.",
@@ -66,7 +67,7 @@ def _export(options: argparse.Namespace) -> list[str]:
 
 
 def _release(options: argparse.Namespace) -> list[str]:
-    vault = _open(options)
+    vault = open_vault(options)
     transport = _read_public(options.to)
     fingerprint = fingerprint_of(read_transport_key(transport))
     if options.confirm is not None and options.confirm.replace(" ", "").lower() != fingerprint.hex():
@@ -76,7 +77,7 @@ def _release(options: argparse.Namespace) -> list[str]:
     now = int(time.time())
     window = (now - 300, now + options.hours * 3600)  # clocks differ
     purpose = BundlePurpose(options.purpose)
-    bundle = vault.release(purpose, options.generation, options.epoch, transport, window, now)
+    bundle = release(vault, purpose, options.generation, options.epoch, transport, window, now)
     write_private(options.out, bundle, new=True)
     lines = [
         f"Wrote the {purpose.value} bundle of generation {options.generation}, epoch {options.epoch} to {options.out}.",
@@ -88,7 +89,7 @@ def _release(options: argparse.Namespace) -> list[str]:
 
 
 def _list(options: argparse.Namespace) -> list[str]:
-    held = _open(options).holdings()
+    held = open_vault(options).holdings()
     lines = [
         f"Fingerprint: {in_words(held.fingerprint)}",
         f"Generations: {_numbers(held.generations)}",
@@ -133,23 +134,18 @@ def _parser() -> argparse.ArgumentParser:
     made = {}
     for command, word in words.items():
         made[command] = one = commands.add_parser(command, help=word)
-        one.add_argument("--vault", type=Path, required=True, metavar="FILE")
-        one.add_argument("--passphrase-file", type=Path, required=True, metavar="FILE")
+        add_vault_arguments(one)
     made["epoch"].add_argument("--rsa-bits", type=int, default=RSA_BITS, metavar="N")
     made["export"].add_argument("--out", type=Path, required=True, metavar="FILE")
-    release = made["release"]
-    release.add_argument("--purpose", choices=[purpose.value for purpose in BundlePurpose], required=True)
-    release.add_argument("--generation", type=int, required=True, metavar="N")
-    release.add_argument("--epoch", type=int, required=True, metavar="N")
-    release.add_argument("--to", type=Path, required=True, metavar="PEM", help="the access server's transport key")
-    release.add_argument("--confirm", metavar="FINGERPRINT", help="refuse a transport key with another fingerprint")
-    release.add_argument("--hours", type=_hours, default=24, metavar="N", help="how long it may be imported")
-    release.add_argument("--out", type=Path, required=True, metavar="FILE")
+    bundle = made["release"]
+    bundle.add_argument("--purpose", choices=[purpose.value for purpose in BundlePurpose], required=True)
+    bundle.add_argument("--generation", type=int, required=True, metavar="N")
+    bundle.add_argument("--epoch", type=int, required=True, metavar="N")
+    bundle.add_argument("--to", type=Path, required=True, metavar="PEM", help="the access server's transport key")
+    bundle.add_argument("--confirm", metavar="FINGERPRINT", help="refuse a transport key with another fingerprint")
+    bundle.add_argument("--hours", type=_hours, default=24, metavar="N", help="how long it may be imported")
+    bundle.add_argument("--out", type=Path, required=True, metavar="FILE")
     return parser
-
-
-def _open(options: argparse.Namespace) -> KmsVault:
-    return KmsVault.open(options.vault, read_passphrase(options.passphrase_file))
 
 
 def _read_public(path: Path) -> bytes:

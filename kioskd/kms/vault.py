@@ -12,8 +12,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kioskd.errors import VaultError
-from kioskd.rekey.bundle import BLOCK_BYTES, BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
+from kioskd.kms.release import release
+from kioskd.rekey.bundle import BLOCK_BYTES, BundleContents, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
+from kioskd.rekey.release import KmsHoldings, Release, check_release
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import RSA_BITS, load_private, make_rsa, seal_bundle
 from kioskd.virtual.sealed import Cost, SealedFile
@@ -28,30 +30,6 @@ class KmsEpoch:
     krkdb: Secret
     private: Secret  # PKCS#8, DER
     armed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A bundle that went out."""
-
-    id: bytes
-    purpose: BundlePurpose
-    generation: int
-    epoch: int
-    recipient: bytes
-    not_before: int
-    not_after: int
-
-
-@dataclass(frozen=True, slots=True)
-class KmsHoldings:
-    """What the key management server holds, in numbers: for its list."""
-
-    fingerprint: bytes
-    generations: tuple[int, ...]
-    issuing: tuple[int, ...]
-    armed: tuple[int, ...]
-    releases: tuple[Release, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,55 +129,32 @@ class KmsVault:
         now: int,
         campaign: Campaign | None = None,
     ) -> bytes:
-        """The bundle file for the holder of a transport key (PEM); the window is (from, to), seconds since 1970.
+        """`release` of this vault."""
+        return release(self, purpose, generation, epoch, transport, window, now, campaign)
 
-        A replace bundle ends the making of issue bundles for its epoch, for ever; that is on disk before the bundle
-        leaves; without a campaign it is for one of its own. `VaultError` for what is not held or may not be released,
-        `BadConfiguration` for a bad transport key.
-        """
-        not_before, not_after = window
-        if not_after < max(now, not_before):
-            raise VaultError("the bundle's window ends before it begins or is over")
-        recipient = read_transport_key(transport)
-        if purpose is BundlePurpose.REPLACE and campaign is None:
-            campaign = Campaign(f"generation-{generation}", generation - 1, generation, (epoch,), *window)
-        try:
-            header = BundleHeader(
-                version=BUNDLE_VERSION,
-                id=secrets.token_bytes(16),
-                purpose=purpose,
-                generation=generation,
-                epoch=epoch,
-                recipient=fingerprint_of(recipient),
-                not_before=not_before,
-                not_after=not_after,
-                campaign=campaign,
-            )
-        except ValueError as wrong:
-            raise VaultError(f"the bundle cannot be made: {wrong}") from wrong
-        note = Release(header.id, purpose, generation, epoch, header.recipient, not_before, not_after)
+    def note_release(self, note: Release) -> None:
+        """Writes a release down; `VaultError` for what is not held, or may not be released any more."""
 
         def write_down(held: _Held) -> _Held:
-            kept = held.epochs.get(epoch)
-            if generation not in held.blocks:
-                raise VaultError(f"generation {generation}: there is none; make it first")
-            if kept is None:
-                raise VaultError(f"epoch {epoch}: there is none; make it first")
-            if purpose is BundlePurpose.ISSUE and kept.armed:
-                raise VaultError(f"epoch {epoch}: was released for replacement; issue under another epoch")
-            armed = replace(kept, armed=kept.armed or purpose is BundlePurpose.REPLACE)
-            return replace(held, epochs={**held.epochs, epoch: armed}, releases=(*held.releases, note))
+            kept = held.epochs.get(note.epoch)
+            check_release(note, note.generation in held.blocks, kept is not None, kept is not None and kept.armed)
+            assert kept is not None
+            armed = replace(kept, armed=kept.armed or note.purpose is BundlePurpose.REPLACE)
+            return replace(held, epochs={**held.epochs, note.epoch: armed}, releases=(*held.releases, note))
 
         self._change(write_down)
+
+    def seal(self, header: BundleHeader, transport: bytes) -> bytes:
+        """The signed bundle file for a transport key (PEM), with what the header's purpose allows."""
         held = self._held()
-        kept = held.epochs[epoch]
+        kept = held.epochs[header.epoch]
         contents = BundleContents(
-            mkdb=held.blocks[generation],
+            mkdb=held.blocks[header.generation],
             krkdb=kept.krkdb,
             public=spki_of(load_private(kept.private).public_key()),
-            private=kept.private if purpose is BundlePurpose.REPLACE else None,
+            private=kept.private if header.purpose is BundlePurpose.REPLACE else None,
         )
-        return seal_bundle(header, contents, recipient, self._signing_key())
+        return seal_bundle(header, contents, read_transport_key(transport), self._signing_key())
 
     def public_key(self) -> bytes:
         """The key that checks this server's bundles, PEM; an access server pins it."""

@@ -14,6 +14,7 @@ refused, so no byte of the file can change unseen. Every key in it is wrapped by
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -117,6 +118,10 @@ class Bundle:
     def signed_part(self) -> bytes:
         """What the signature covers: the bundle without it, behind a word that no other signed text begins with."""
         return _CONTEXT + _compact(replace(self, signature=b""))
+
+    def signed(self, sign: Callable[[bytes], bytes]) -> "Bundle":
+        """The bundle under a signature."""
+        return replace(self, signature=sign(self.signed_part()))
 
     def encode(self) -> bytes:
         """The file."""

@@ -66,6 +66,16 @@ def fingerprint_of(key: PublicKey) -> bytes:
     return sha256(spki_of(key)).digest()
 
 
+def spki_of_pem(pem: bytes) -> bytes:
+    """The SubjectPublicKeyInfo of a transport key's PEM, DER."""
+    return spki_of(read_transport_key(pem))
+
+
+def ed25519_pem(point: bytes) -> bytes:
+    """The Ed25519 public key of these 32 bytes, PEM."""
+    return pem_of(Ed25519PublicKey.from_public_bytes(point))
+
+
 def rsa_numbers(spki: bytes) -> tuple[bytes, bytes]:
     """Modulus and public exponent of an RSA key, big-endian without leading zeros; `VaultError` for anything else."""
     numbers = load_public(spki).public_numbers()

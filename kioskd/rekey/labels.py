@@ -1,21 +1,12 @@
 """What makes each derived key unlike every other: the label that goes into its derivation, and the cryptogram."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from kioskd.errors import VaultError
 from kioskd.gp.cplc import CardId
 
 SCHEME = 1
 """The derivation scheme of this file; it stands in every label and every stored cryptogram."""
-
-
-class PairKind(StrEnum):
-    """What an epoch's pair is: RSA for OAEP, or P-256 for ECDH with an ephemeral key."""
-
-    RSA_3072 = "rsa-3072"
-    RSA_2048 = "rsa-2048"
-    P_256 = "p-256"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The keys that close and open a bundle, in software."""
 
 import os
-from dataclasses import replace
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -71,7 +70,7 @@ def seal_bundle(
         )
     except ValueError as wrong:
         raise BadBundle(f"bundle: {wrong}") from wrong
-    return replace(bundle, signature=signing.sign(bundle.signed_part())).encode()
+    return bundle.signed(signing.sign).encode()
 
 
 def open_bundle(
@@ -86,11 +85,18 @@ def open_bundle(
             mkdb=Secret(aes_key_unwrap(kek, bundle.mkdb)),
             krkdb=Secret(aes_key_unwrap(kek, bundle.krkdb)),
             public=bundle.public,
-            private=Secret(aes_key_unwrap_with_padding(kek, bundle.private)) if bundle.private else None,
+            private=_pkcs8(aes_key_unwrap_with_padding(kek, bundle.private)) if bundle.private else None,
         )
     except (ValueError, InvalidUnwrap) as wrong:
         raise BadBundle("bundle: does not open with the transport key") from wrong
     return bundle.header, _checked(contents)
+
+
+def _pkcs8(unwrapped: bytes) -> Secret:
+    """The key without the zeros that SoftHSM2 fills it up with before it wraps it."""
+    head, size = unwrapped[:4], len(unwrapped)
+    length = 4 + int.from_bytes(head[2:]) if head[:2] == b"\x30\x82" else size
+    return Secret(unwrapped[:length] if not any(unwrapped[length:]) else unwrapped)
 
 
 def _checked(contents: BundleContents) -> BundleContents:

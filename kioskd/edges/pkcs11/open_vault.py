@@ -2,6 +2,7 @@
 
 from pkcs11 import TokenFlag
 
+from kioskd.edges.pkcs11.kms import TokenKms
 from kioskd.edges.pkcs11.module import init_token, load, module_lock
 from kioskd.edges.pkcs11.token import Token, translated
 from kioskd.edges.pkcs11.vault import TokenVault
@@ -12,6 +13,11 @@ from kioskd.secret import Secret
 def open_vault(module: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> TokenVault:
     """The vault in a token; `HsmGone`, `HsmPin` if it cannot be used."""
     return TokenVault(Token(module, label, pin, parameters, configuration))
+
+
+def open_kms(module: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> TokenKms:
+    """The key management server's vault in a token."""
+    return TokenKms(Token(module, label, pin, parameters, configuration))
 
 
 def make_token(

@@ -112,3 +112,30 @@ def wrapping_public(label: str, modulus: bytes, exponent: bytes) -> Template:
         Attribute.VERIFY: False,
         Attribute.TOKEN: True,
     }
+
+
+def transferred_block() -> Template:
+    """MKDB or KRKDB where it is made: extractable, since transfer wraps it; no other use."""
+    return _secret(lasting=True, extractable=True)
+
+
+def transferred_private() -> Template:
+    """An epoch's private key where it is made: extractable for transfer; no other use."""
+    return unwrapping_private() | {Attribute.UNWRAP: False, Attribute.EXTRACTABLE: True}
+
+
+def signing_private() -> Template:
+    """The key management server's signing key: signs, never leaves."""
+    denied = {Attribute.DECRYPT: False, Attribute.UNWRAP: False, Attribute.DERIVE: False}
+    kept = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True}
+    return {Attribute.SIGN: True, **denied, **kept}
+
+
+def sending_kek() -> Template:
+    """A bundle's key at its sender: wraps the keys, and is wrapped to the recipient."""
+    return _secret(Attribute.WRAP, lasting=False, extractable=True)
+
+
+def transport_public(modulus: bytes, exponent: bytes) -> Template:
+    """A recipient's transport key, for one bundle."""
+    return wrapping_public("recipient", modulus, exponent) | {Attribute.TOKEN: False}

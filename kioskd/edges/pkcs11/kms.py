@@ -1,0 +1,141 @@
+"""The key management server's keys in a token: made there, wrapped there for one recipient, signed there, never read.
+
+signing              Ed25519, made with the token
+MKDB g, KRKDB k, E k blocks and pairs: extractable, for transfer wraps them; no other use is allowed
+note: armed k        that epoch k's private key was released; release ID: what went out
+"""
+
+import json
+from typing import Any
+
+from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass
+
+from kioskd.edges.pkcs11 import templates
+from kioskd.edges.pkcs11.bundles import public_pem
+from kioskd.edges.pkcs11.token import Token, destroyed_after, translated
+from kioskd.errors import VaultError
+from kioskd.rekey.bundle import Bundle, BundleHeader, BundlePurpose
+from kioskd.rekey.bundle_check import ed25519_pem, fingerprint_of, read_kms_key, rsa_numbers, spki_of_pem
+from kioskd.rekey.release import KmsHoldings, Release, check_release
+from kioskd.shape import from_plain, to_plain
+
+_OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
+_EDWARDS25519 = b"\x13\x0cedwards25519"
+_SIGNING = "signing"
+SECRET, PUBLIC, PRIVATE = ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY
+
+
+class TokenKms:
+    """The key management server's vault on a token: what `kms/release.py` asks of one."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def prepare(self) -> None:
+        """Makes the signing key; `VaultError` if there is one."""
+        with translated(f"token {self._token.label}"):
+            if self._token.find(PRIVATE, _SIGNING) is not None:
+                raise VaultError(f"token {self._token.label}: is a vault already")
+            curve = {Attribute.EC_PARAMS: _EDWARDS25519}
+            parameters = self._token.session.create_domain_parameters(KeyType.EC_EDWARDS, curve, local=True)
+            parameters.generate_keypair(
+                mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN,
+                store=True,
+                label=_SIGNING,
+                public_template={Attribute.VERIFY: True},
+                private_template=templates.signing_private(),
+            )
+
+    def generate(self) -> int:
+        """Makes the master block of the next generation; its number."""
+        with translated("master block"):
+            number = max(self._numbers(SECRET, "MKDB "), default=0) + 1
+            self._block(f"MKDB {number}")
+        return number
+
+    def new_epoch(self, rsa_bits: int) -> int:
+        """Makes the replacement block and the RSA pair of the next epoch; its number."""
+        with translated("epoch"):
+            number = max(self._numbers(PRIVATE, "E "), default=0) + 1
+            if self._token.find(SECRET, f"KRKDB {number}") is None:  # a crash may have left it
+                self._block(f"KRKDB {number}")
+            self._token.session.generate_keypair(
+                KeyType.RSA,
+                rsa_bits,
+                store=True,
+                label=f"E {number}",
+                public_template=dict.fromkeys((Attribute.ENCRYPT, Attribute.VERIFY, Attribute.WRAP), False),
+                private_template=templates.transferred_private(),
+            )
+        return number
+
+    def seal(self, header: BundleHeader, transport: bytes) -> bytes:
+        """The signed bundle file for a transport key (PEM); every key in it is wrapped inside the token."""
+        with translated("bundle"):
+            epoch = f"E {header.epoch}"
+            mkdb, krkdb = self._need(SECRET, f"MKDB {header.generation}"), self._need(SECRET, f"KRKDB {header.epoch}")
+            public, private = self._need(PUBLIC, epoch), self._need(PRIVATE, epoch)
+            session = self._token.session
+            to = session.create_object(templates.transport_public(*rsa_numbers(spki_of_pem(transport))))
+            kek = session.generate_key(KeyType.AES, 256, store=False, template=templates.sending_kek())
+
+            def work() -> Bundle:
+                arming = header.purpose is BundlePurpose.REPLACE
+                return Bundle(
+                    header=header,
+                    kek=bytes(to.wrap_key(kek, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP)),
+                    mkdb=bytes(kek.wrap_key(mkdb, mechanism=Mechanism.AES_KEY_WRAP)),
+                    krkdb=bytes(kek.wrap_key(krkdb, mechanism=Mechanism.AES_KEY_WRAP)),
+                    public=spki_of_pem(public_pem(public)),
+                    private=bytes(kek.wrap_key(private, mechanism=Mechanism.AES_KEY_WRAP_PAD)) if arming else b"",
+                    signature=b"",
+                )
+
+            return destroyed_after([to, kek], work).signed(self.sign).encode()
+
+    def sign(self, text: bytes) -> bytes:
+        """An Ed25519 signature by this server's signing key."""
+        with translated("signature"):
+            return bytes(self._need(PRIVATE, _SIGNING).sign(text, mechanism=Mechanism.EDDSA))
+
+    def public_key(self) -> bytes:
+        """The key that checks this server's bundles, PEM; an access server pins it."""
+        with translated("signing key"):
+            return ed25519_pem(bytes(self._need(PUBLIC, _SIGNING)[Attribute.EC_POINT])[-32:])
+
+    def note_release(self, note: Release) -> None:
+        """Writes a release down; `VaultError` for what is not held, or may not be released any more."""
+        held = self.holdings()
+        known = note.epoch in (*held.issuing, *held.armed)
+        check_release(note, note.generation in held.generations, known, note.epoch in held.armed)
+        with translated("release"):
+            if note.purpose is BundlePurpose.REPLACE:
+                self._token.note(f"armed {note.epoch}", b"")
+            self._token.note(f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
+
+    def holdings(self) -> KmsHoldings:
+        """What is held, in numbers."""
+        with translated(f"token {self._token.label}"):
+            armed = {int(label.split()[1]) for label, _ in self._token.notes("armed ")}
+            epochs = sorted(self._numbers(PRIVATE, "E "))
+            releases = [from_plain(Release, json.loads(value)) for _, value in self._token.notes("release ")]
+            return KmsHoldings(
+                fingerprint=fingerprint_of(read_kms_key(self.public_key())),
+                generations=tuple(sorted(self._numbers(SECRET, "MKDB "))),
+                issuing=tuple(one for one in epochs if one not in armed),
+                armed=tuple(one for one in epochs if one in armed),
+                releases=tuple(sorted(releases, key=lambda one: (one.not_before, one.id))),
+            )
+
+    def _numbers(self, kind: ObjectClass, prefix: str) -> list[int]:
+        return [int(one.removeprefix(prefix)) for one in self._token.labels(kind) if one.startswith(prefix)]
+
+    def _block(self, label: str) -> None:
+        template = templates.transferred_block()
+        self._token.session.generate_key(KeyType.AES, 256, store=True, label=label, template=template)
+
+    def _need(self, kind: ObjectClass, label: str) -> Any:
+        found = self._token.find(kind, label)
+        if found is None:
+            raise VaultError(f"token {self._token.label}: has no {label!r}")
+        return found

@@ -1,0 +1,55 @@
+"""The vault that a command line names: a sealed file, or a token. A token's library is loaded only for a token."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kioskd.errors import BadConfiguration
+from kioskd.kms.release import KmsVault
+from kioskd.kms.vault import KmsVault as SoftKms
+from kioskd.private_file import read_passphrase
+
+if TYPE_CHECKING:
+    from kioskd.edges.pkcs11.kms import TokenKms
+
+
+def add_vault_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name a vault."""
+    parser.add_argument("--vault", type=Path, metavar="FILE", help="a sealed file, with --passphrase-file")
+    parser.add_argument("--passphrase-file", type=Path, metavar="FILE")
+    parser.add_argument("--token", metavar="LABEL", help="a PKCS#11 token, with --module and --pin-file")
+    parser.add_argument("--module", metavar="FILE")
+    parser.add_argument("--pin-file", type=Path, metavar="FILE")
+    parser.add_argument("--configuration", default="", metavar="FILE", help="SoftHSM2's own configuration file")
+
+
+def open_vault(options: argparse.Namespace) -> KmsVault:
+    """The vault, ready for use; `BadConfiguration` unless one is named."""
+    if _is_token(options):
+        return _token(options)
+    return SoftKms.open(options.vault, read_passphrase(options.passphrase_file))
+
+
+def create_vault(options: argparse.Namespace) -> KmsVault:
+    """A new vault with a signing key; a token must be there, and empty."""
+    if not _is_token(options):
+        return SoftKms.create(options.vault, read_passphrase(options.passphrase_file))
+    vault = _token(options)
+    vault.prepare()
+    return vault
+
+
+def _is_token(options: argparse.Namespace) -> bool:
+    soft, hard = (options.vault, options.passphrase_file), (options.token, options.module, options.pin_file)
+    if all(hard) and not any(soft):
+        return True
+    if all(soft) and not any(hard):
+        return False
+    raise BadConfiguration("the vault: needs either --vault and --passphrase-file, or --token, --module and --pin-file")
+
+
+def _token(options: argparse.Namespace) -> "TokenKms":
+    from kioskd.edges.pkcs11.open_vault import open_kms
+
+    pin = read_passphrase(options.pin_file)
+    return open_kms(options.module, options.token, pin, configuration=options.configuration)

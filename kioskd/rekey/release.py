@@ -1,0 +1,46 @@
+"""What a key management server knows of its keys, in numbers: what it holds and what it released."""
+
+from dataclasses import dataclass
+
+from kioskd.errors import VaultError
+from kioskd.rekey.bundle import BundleHeader, BundlePurpose
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A bundle that went out."""
+
+    id: bytes
+    purpose: BundlePurpose
+    generation: int
+    epoch: int
+    recipient: bytes
+    not_before: int
+    not_after: int
+
+    @classmethod
+    def of(cls, header: BundleHeader) -> "Release":
+        """What is noted of a bundle."""
+        window = (header.not_before, header.not_after)
+        return cls(header.id, header.purpose, header.generation, header.epoch, header.recipient, *window)
+
+
+@dataclass(frozen=True, slots=True)
+class KmsHoldings:
+    """What the key management server holds, in numbers: for its list."""
+
+    fingerprint: bytes
+    generations: tuple[int, ...]
+    issuing: tuple[int, ...]
+    armed: tuple[int, ...]
+    releases: tuple[Release, ...]
+
+
+def check_release(note: Release, generation: bool, epoch: bool, armed: bool) -> None:
+    """`VaultError` for a release of what is not held, or of issuing keys after the epoch was armed."""
+    if not generation:
+        raise VaultError(f"generation {note.generation}: there is none; make it first")
+    if not epoch:
+        raise VaultError(f"epoch {note.epoch}: there is none; make it first")
+    if note.purpose is BundlePurpose.ISSUE and armed:
+        raise VaultError(f"epoch {note.epoch}: was released for replacement; issue under another epoch")
