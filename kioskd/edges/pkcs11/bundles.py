@@ -23,7 +23,7 @@ _PROBE = b"kioskd: same key"
 class Opened:
     """A bundle whose keys are session objects; `keep_...` makes them last, under a label."""
 
-    session: Any
+    token: Token
     bundle: Bundle
     kek: Any
     mkdb: Any
@@ -34,19 +34,19 @@ class Opened:
 
     def keep_mkdb(self, label: str) -> None:
         """MKDB as a token object."""
-        _unwrapped(self.kek, self.bundle.mkdb, templates.mkdb(), label)
+        _unwrapped(self.kek, self.bundle.mkdb, templates.mkdb(bounded=self.token.bounded), label)
 
     def keep_krkdb(self, label: str) -> None:
         """KRKDB as a token object."""
-        _unwrapped(self.kek, self.bundle.krkdb, templates.krkdb(), label)
+        _unwrapped(self.kek, self.bundle.krkdb, templates.krkdb(bounded=self.token.bounded), label)
 
     def keep_public(self, label: str) -> None:
         """The epoch's public key."""
-        self.session.create_object(templates.wrapping_public(label, self.modulus, self.exponent))
+        self.token.session.create_object(templates.wrapping_public(label, self.modulus, self.exponent))
 
     def keep_private(self, label: str) -> None:
         """The epoch's private key."""
-        _private(self.kek, self.bundle.private, label, lasting=True)
+        _private(self.kek, self.bundle.private, label, self.token.private_key_wrap, lasting=True)
 
 
 def open_bundle(token: Token, bundle: Bundle, kms_key: bytes, transport: Any, transport_pem: bytes, now: int) -> Opened:
@@ -64,12 +64,12 @@ def open_bundle(token: Token, bundle: Bundle, kms_key: bytes, transport: Any, tr
             template=templates.kek(),
         )
         made.append(kek)
-        mkdb = _unwrapped(kek, bundle.mkdb, templates.mkdb() | {Attribute.TOKEN: False})
+        mkdb = _unwrapped(kek, bundle.mkdb, templates.mkdb(bounded=token.bounded) | {Attribute.TOKEN: False})
         made.append(mkdb)
-        krkdb = _unwrapped(kek, bundle.krkdb, templates.krkdb() | {Attribute.TOKEN: False})
+        krkdb = _unwrapped(kek, bundle.krkdb, templates.krkdb(bounded=token.bounded) | {Attribute.TOKEN: False})
         made.append(krkdb)
         if bundle.private:
-            private = _private(kek, bundle.private, "", lasting=False)
+            private = _private(kek, bundle.private, "", token.private_key_wrap, lasting=False)
             made.append(private)
             if bytes(private[Attribute.MODULUS]).lstrip(b"\x00") != modulus:
                 raise BadBundle("bundle: the epoch's private key is not that of its public key")
@@ -80,7 +80,7 @@ def open_bundle(token: Token, bundle: Bundle, kms_key: bytes, transport: Any, tr
     except BadBundle:
         _destroy(made)
         raise
-    return Opened(token.session, bundle, kek, mkdb, krkdb, modulus, exponent, made)
+    return Opened(token, bundle, kek, mkdb, krkdb, modulus, exponent, made)
 
 
 def _destroy(objects: list[Any]) -> None:
@@ -99,13 +99,13 @@ def _unwrapped(kek: Any, wrapped: bytes, template: templates.Template, label: st
     )
 
 
-def _private(kek: Any, wrapped: bytes, label: str, *, lasting: bool) -> Any:
+def _private(kek: Any, wrapped: bytes, label: str, mechanism: Mechanism, *, lasting: bool) -> Any:
     return kek.unwrap_key(
         ObjectClass.PRIVATE_KEY,
         KeyType.RSA,
         wrapped,
         label=label or None,
-        mechanism=Mechanism.AES_KEY_WRAP_PAD,  # RFC 5649 on SoftHSM2
+        mechanism=mechanism,
         template=templates.unwrapping_private(lasting=lasting),
     )
 

@@ -42,8 +42,11 @@ class TokenCustody:
         with translated(f"token {self._token.label}"):
             if self._token.find(PRIVATE, _TRANSPORT) is not None:
                 raise VaultError(f"token {self._token.label}: is a vault already")
-            session = self._token.session
-            for label, template in ((_JOURNAL_WRAP, templates.journal_wrap()), (_JOURNAL_MAC, templates.journal_mac())):
+            session, bounded = self._token.session, self._token.bounded
+            for label, template in (
+                (_JOURNAL_WRAP, templates.journal_wrap(bounded=bounded)),
+                (_JOURNAL_MAC, templates.journal_mac(bounded=bounded)),
+            ):
                 if self._token.find(SECRET, label) is None:
                     session.generate_key(KeyType.AES, 256, store=True, label=label, template=template)
             session.generate_keypair(

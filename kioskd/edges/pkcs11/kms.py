@@ -87,7 +87,7 @@ class TokenKms:
                     mkdb=bytes(kek.wrap_key(mkdb, mechanism=Mechanism.AES_KEY_WRAP)),
                     krkdb=bytes(kek.wrap_key(krkdb, mechanism=Mechanism.AES_KEY_WRAP)),
                     public=spki_of_pem(public_pem(public)),
-                    private=bytes(kek.wrap_key(private, mechanism=Mechanism.AES_KEY_WRAP_PAD)) if arming else b"",
+                    private=bytes(kek.wrap_key(private, mechanism=self._token.private_key_wrap)) if arming else b"",
                     signature=b"",
                 )
 

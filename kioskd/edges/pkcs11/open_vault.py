@@ -33,10 +33,30 @@ def make_token(
             raise HsmGone(f"{module}: has no slot for a new token")
     with module_lock:
         init_token(module, free[0].slot_id, so_pin.reveal(), label)
+    set_first_pin(module, label, so_pin, pin, parameters, configuration)
+
+
+def set_first_pin(
+    module: str, label: str, so_pin: Secret, pin: Secret, parameters: str = "", configuration: str = ""
+) -> None:
+    """The user's PIN of a token that has none yet; one that has keeps it."""
+    library = load(module, parameters, configuration)
     with translated(f"token {label}"):
-        made = next(iter(library.get_tokens(token_label=label)))
-        with made.open(rw=True, so_pin=so_pin.reveal().decode()) as session:
+        token = next(iter(library.get_tokens(token_label=label)), None)
+        if token is None:
+            raise HsmGone(f"token {label}: is not there")
+        if token.flags & TokenFlag.USER_PIN_INITIALIZED:
+            return
+        with token.open(rw=True, so_pin=so_pin.reveal().decode()) as session:
             session.init_pin(pin.reveal().decode())
+
+
+def empty_token(module: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> None:
+    """Destroys every object of a token."""
+    token = Token(module, label, pin, parameters, configuration)
+    with translated(f"token {label}"):
+        for one in list(token.session.get_objects()):
+            one.destroy()
 
 
 def _initialised(slot: object) -> bool:

@@ -1,5 +1,6 @@
 """What each key in a token may do, and nothing else. False is said aloud: tokens differ in what they assume.
 
+`bounded` keys may be used with one mechanism alone, where the token can hold that to its objects (NSS cannot).
 DECRYPT of a private key is True unless it is denied. MODIFIABLE=False goes last: some tokens refuse what follows it.
 """
 
@@ -16,8 +17,8 @@ _USES = (
 )
 
 
-def _secret(*uses: Attribute, lasting: bool, extractable: bool = False, **more: Any) -> Template:
-    allowed = {Attribute.ALLOWED_MECHANISMS: list(more["only"])} if "only" in more else {}
+def _secret(*uses: Attribute, lasting: bool, extractable: bool = False, only: tuple[Mechanism, ...] = ()) -> Template:
+    allowed = {Attribute.ALLOWED_MECHANISMS: list(only)} if only else {}
     return {
         **{use: use in uses for use in _USES},
         Attribute.SENSITIVE: True,
@@ -28,14 +29,14 @@ def _secret(*uses: Attribute, lasting: bool, extractable: bool = False, **more: 
     }
 
 
-def mkdb() -> Template:
+def mkdb(*, bounded: bool = True) -> Template:
     """A master block: derives master keys, and is nothing else."""
-    return _secret(Attribute.DERIVE, lasting=True, only=(Mechanism.AES_ECB_ENCRYPT_DATA,))
+    return _secret(Attribute.DERIVE, lasting=True, only=(Mechanism.AES_ECB_ENCRYPT_DATA,) if bounded else ())
 
 
-def krkdb() -> Template:
+def krkdb(*, bounded: bool = True) -> Template:
     """A replacement block: computes T_j by CMAC, and is nothing else."""
-    return _secret(Attribute.SIGN, lasting=True, only=(Mechanism.AES_CMAC,))
+    return _secret(Attribute.SIGN, lasting=True, only=(Mechanism.AES_CMAC,) if bounded else ())
 
 
 def rnd() -> Template:
@@ -45,7 +46,7 @@ def rnd() -> Template:
 
 def recovered_rnd() -> Template:
     """RND out of a cryptogram: only derives."""
-    return _secret(Attribute.DERIVE, lasting=False, only=(Mechanism.AES_ECB_ENCRYPT_DATA,))
+    return _secret(Attribute.DERIVE, lasting=False)
 
 
 def card_key() -> Template:
@@ -69,14 +70,14 @@ def opened_session_key() -> Template:
     return _secret(Attribute.SIGN, Attribute.ENCRYPT, Attribute.DECRYPT, lasting=False)
 
 
-def journal_wrap() -> Template:
+def journal_wrap(*, bounded: bool = True) -> Template:
     """Wraps the session keys that an intent keeps."""
-    return _secret(Attribute.WRAP, Attribute.UNWRAP, lasting=True, only=(Mechanism.AES_KEY_WRAP,))
+    return _secret(Attribute.WRAP, Attribute.UNWRAP, lasting=True, only=(Mechanism.AES_KEY_WRAP,) if bounded else ())
 
 
-def journal_mac() -> Template:
+def journal_mac(*, bounded: bool = True) -> Template:
     """Binds the wrapped session keys to their level and lengths."""
-    return _secret(Attribute.SIGN, lasting=True, only=(Mechanism.AES_CMAC,))
+    return _secret(Attribute.SIGN, lasting=True, only=(Mechanism.AES_CMAC,) if bounded else ())
 
 
 def kek() -> Template:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from pkcs11 import Attribute, ObjectClass, attributes, exceptions
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, attributes, exceptions
 
 from kioskd.edges.pkcs11.module import load, module_lock
 from kioskd.errors import HsmFull, HsmGone, HsmPin, VaultError
@@ -17,6 +17,7 @@ from kioskd.secret import Secret
 T = TypeVar("T")
 
 APPLICATION = "kioskd"
+_NOTE = "note: "
 _LOGINS = 3  # logins of two processes at once fail now and then
 
 # The binding has no handler for array attributes, and without one it crashes.
@@ -24,6 +25,12 @@ attributes.ATTRIBUTE_TYPES[Attribute.ALLOWED_MECHANISMS] = (
     lambda mechanisms: b"".join(struct.pack("L", int(one)) for one in mechanisms),
     lambda raw: [one for (one,) in struct.iter_unpack("L", raw)],
 )
+
+_USELESS = {
+    **dict.fromkeys((Attribute.ENCRYPT, Attribute.DECRYPT, Attribute.SIGN, Attribute.VERIFY), False),
+    **dict.fromkeys((Attribute.WRAP, Attribute.UNWRAP, Attribute.DERIVE, Attribute.EXTRACTABLE), False),
+    Attribute.SENSITIVE: True,
+}
 
 _GONE = (
     exceptions.DeviceError,
@@ -80,6 +87,16 @@ class Token:
         raise AssertionError("a login ends in a session or an error")
 
     @property
+    def bounded(self) -> bool:
+        """Whether a key can be bound to its mechanisms: NSS's database has no place for that."""
+        return "Mozilla" not in self._library.manufacturer_id
+
+    @property
+    def private_key_wrap(self) -> Mechanism:
+        """RFC 5649 by the name that this module has for it: 210A is something else in NSS."""
+        return Mechanism.AES_KEY_WRAP_PAD if self.bounded else Mechanism.AES_KEY_WRAP_KWP
+
+    @property
     def mechanisms(self) -> frozenset[int]:
         """What the token says that it can do."""
         with translated(f"token {self.label}"):
@@ -114,19 +131,31 @@ class Token:
         return tuple(one[Attribute.LABEL] for one in self.session.get_objects({Attribute.CLASS: kind}))
 
     def notes(self, prefix: str) -> tuple[tuple[str, bytes], ...]:
-        """The data objects whose label begins so: what is known of keys, no keys."""
-        every = self.session.get_objects({Attribute.CLASS: ObjectClass.DATA, Attribute.APPLICATION: APPLICATION})
-        return tuple(
-            (label, bytes(one[Attribute.VALUE])) for one in every if (label := one[Attribute.LABEL]).startswith(prefix)
-        )
+        """The notes whose label begins so: what is known of keys, no keys."""
+        kind, value = self._note_form
+        found = ((one[Attribute.LABEL], one) for one in self.session.get_objects(kind))
+        notes = ((label.removeprefix(_NOTE), one) for label, one in found if label.startswith(_NOTE + prefix))
+        return tuple((label, bytes(one[value])) for label, one in notes)
 
-    def note(self, label: str, value: bytes) -> None:
-        """Writes a data object; the older one of that label is taken away afterwards, so there is always one."""
-        wanted = {Attribute.CLASS: ObjectClass.DATA, Attribute.APPLICATION: APPLICATION, Attribute.LABEL: label}
+    def note(self, label: str, content: bytes) -> None:
+        """Writes a note; the older one of that label is taken away afterwards, so there is always one."""
+        kind, value = self._note_form
+        wanted = {**kind, Attribute.LABEL: _NOTE + label}
         before = list(self.session.get_objects(wanted))
-        self.session.create_object({**wanted, Attribute.VALUE: value, Attribute.TOKEN: True, Attribute.PRIVATE: True})
+        if self.bounded:
+            made = {**wanted, value: content, Attribute.TOKEN: True, Attribute.PRIVATE: True}
+            self.session.create_object(made)
+        else:
+            self.session.generate_key(KeyType.AES, 128, store=True, label=_NOTE + label, id=content, template=_USELESS)
         for one in before:
             one.destroy()
+
+    @property
+    def _note_form(self) -> tuple[dict[Attribute, Any], Attribute]:
+        """A data object; in NSS, which keeps none, a key that may do nothing, with the note as its id."""
+        if self.bounded:
+            return {Attribute.CLASS: ObjectClass.DATA, Attribute.APPLICATION: APPLICATION}, Attribute.VALUE
+        return {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES}, Attribute.ID
 
 
 def destroyed_after(objects: list[Any], work: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from kioskd.edges.pkcs11.open_vault import make_token, open_vault
+from kioskd.edges.pkcs11.open_vault import empty_token, make_token, open_vault, set_first_pin
 from kioskd.edges.pkcs11.vault import TokenVault
 from kioskd.gp.cplc import CardId
 from kioskd.ports import Vault
@@ -161,4 +161,35 @@ class TokenKeeper:
         return self._open()
 
 
-KEEPERS: dict[str, Callable[[Path], Keeper]] = {"soft": SoftKeeper, "softhsm2": TokenKeeper}
+@cache
+def nss_parameters() -> str:
+    """NSS with a database that ends with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="kioskd-nss-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return f"configDir='sql:{folder}' certPrefix='' keyPrefix='' secmod='secmod.db' dbTokenDescription='{NSS_LABEL}'"
+
+
+NSS_LABEL = "kioskd NSS"
+
+
+class NssKeeper(TokenKeeper):
+    """Keeps a vault in NSS's only token, emptied first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._bundles = 0
+        prepare_nss()
+        self.vault = self._open()
+        self.vault.prepare(rsa_bits=2048)
+        self.vault.add_factory_set("factory", tuple(Secret(value) for value in FACTORY))
+
+    def _open(self) -> TokenVault:
+        return open_vault(NSS, NSS_LABEL, PIN, nss_parameters())
+
+
+def prepare_nss() -> None:
+    """Sets NSS's PIN once, and takes every object away."""
+    set_first_pin(NSS, NSS_LABEL, Secret(b""), PIN, nss_parameters())
+    empty_token(NSS, NSS_LABEL, PIN, nss_parameters())
+
+
+KEEPERS: dict[str, Callable[[Path], Keeper]] = {"soft": SoftKeeper, "softhsm2": TokenKeeper, "nss": NssKeeper}
