@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from kioskd.errors import LeaseLost, TapEnds
+from kioskd.errors import LeaseLost, TapEnds, VaultError
 from kioskd.gp.cplc import CardId
 from kioskd.ports import Store, Vault
 from kioskd.rekey.asks import (
@@ -137,8 +137,11 @@ class Answerer:
             await self.line.acknowledge(number, self.digests[number])
 
     async def close(self) -> None:
-        """Destroys this conversation's key sets."""
-        await self.office.in_vault(self.office.vault.forget, tuple(self.handles))
+        """Destroys this conversation's key sets; a vault that is lost has lost them, and the card's outcome stands."""
+        try:
+            await self.office.in_vault(self.office.vault.forget, tuple(self.handles))
+        except VaultError as wrong:
+            log.warning("tap %s: its key sets could not be destroyed: %s", self.tap, wrong)
 
     def _card(self) -> CardId:
         assert self.card is not None

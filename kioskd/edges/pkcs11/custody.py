@@ -19,7 +19,7 @@ from pkcs11 import Attribute, KeyType, ObjectClass
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.bundles import Opened, open_bundle, public_pem, same_block
-from kioskd.edges.pkcs11.token import Token, destroyed_after, translated
+from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.errors import BadBundle, NotArmed, VaultError
 from kioskd.gp.keys import KeyRole
 from kioskd.rekey.bundle import Bundle, BundlePurpose, Imported
@@ -39,7 +39,7 @@ class TokenCustody:
 
     def prepare(self, rsa_bits: int = RSA_BITS) -> None:
         """Makes the transport pair and the journal keys; `VaultError` if they are there."""
-        with translated(f"token {self._token.label}"):
+        with self._token.guard(f"token {self._token.label}"):
             if self._token.find(PRIVATE, _TRANSPORT) is not None:
                 raise VaultError(f"token {self._token.label}: is a vault already")
             session, bounded = self._token.session, self._token.bounded
@@ -59,8 +59,9 @@ class TokenCustody:
             )
 
     def holdings(self) -> Holdings:
-        """What is held, without a key."""
-        with translated(f"token {self._token.label}"):
+        """What is held, without a key; a token that was lost is logged in to again first."""
+        self._revive()
+        with self._token.guard(f"token {self._token.label}"):
             secrets, private = self._token.labels(SECRET), self._token.labels(PRIVATE)
             notes = {int(label.split()[1]): json.loads(value) for label, value in self._token.notes("epoch ")}
         return Holdings(
@@ -80,13 +81,13 @@ class TokenCustody:
 
     def transport_key(self) -> bytes:
         """The public key that the KMS wraps bundles to, PEM."""
-        with translated("transport key"):
+        with self._token.guard("transport key"):
             return public_pem(self._need(PUBLIC, _TRANSPORT))
 
     def import_bundle(self, raw: bytes, kms_key: bytes, now: int) -> Imported:
         """Takes in a bundle, once; `kms_key` is the pinned PEM, `now` seconds since 1970. `BadBundle` if refused."""
         bundle = Bundle.decode(raw)
-        with translated("bundle"):
+        with self._token.guard("bundle"):
             transport = self._need(PRIVATE, _TRANSPORT)
             opened = open_bundle(self._token, bundle, kms_key, transport, self.transport_key(), now)
             destroyed_after(opened.objects, lambda: self._take_in(bundle, opened))
@@ -95,14 +96,14 @@ class TokenCustody:
 
     def end_issue(self, epoch: int) -> None:
         """Destroys the issuing keys of an epoch, for ever; `NotArmed` if it does not issue."""
-        with translated("end of issue"):
+        with self._token.guard("end of issue"):
             krkdb, _ = self._issuing(epoch)
             self._note_epoch(epoch, ended=True)
             krkdb.destroy()
 
     def disarm(self, epoch: int) -> None:
         """Destroys the replacing keys of an armed epoch; `NotArmed` if it is not armed."""
-        with translated("disarming"):
+        with self._token.guard("disarming"):
             for one in self._armed(epoch):
                 one.destroy()
             needed = {one.generation for one in self.holdings().epochs if one.state is not EpochState.ENDED}
@@ -111,7 +112,7 @@ class TokenCustody:
 
     def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
         """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if there is one."""
-        with translated("factory set"):
+        with self._token.guard("factory set"):
             for role, value in zip(KeyRole, keys, strict=True):
                 label = f"factory {name} {role.value}"
                 if not name or self._token.find(SECRET, label) is not None:
@@ -119,6 +120,10 @@ class TokenCustody:
                 kind = {Attribute.CLASS: SECRET, Attribute.KEY_TYPE: KeyType.AES, Attribute.LABEL: label}
                 template = {**kind, Attribute.VALUE: value.reveal(), **templates.factory_key()}
                 self._token.session.create_object(template)
+
+    def _revive(self) -> None:
+        """Comes back to a token that was lost; whoever keeps handles forgets them."""
+        self._token.revive()
 
     # --- what the verbs need ----------------------------------------------------------------------------------------
 

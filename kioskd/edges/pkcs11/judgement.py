@@ -12,7 +12,7 @@ from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass, exceptions
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.keys import TokenKey, session_keys
-from kioskd.edges.pkcs11.token import Token, destroyed_after, translated
+from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.errors import VaultError
 from kioskd.gp.keys import KeySet
 
@@ -42,7 +42,7 @@ class Finding:
 
 def judge(token: Token) -> tuple[Finding, ...]:
     """Every job of the access server's vault, tried in this token; no object stays behind."""
-    with translated(f"token {token.label}"):
+    with token.guard(f"token {token.label}"):
         session = token.session
         return (
             _tried("RND: made, wrapped to a public key, unwrapped", lambda: _oaep(session), "RSA-OAEP with SHA-1"),
@@ -70,7 +70,7 @@ def refuse_leaks(token: Token, bits: int) -> None:
 def pin_holder(token: Token) -> tuple[str, ...]:
     """What somebody with this token's PIN and its host could do, in words; each was tried on a throw-away key."""
     said = []
-    with translated(f"token {token.label}"):
+    with token.guard(f"token {token.label}"):
         if _readable_child(token.session):
             said.append("derive any card's master keys from a block in a readable form: the block itself stays hidden")
         if _wrong_unwrap(token.session):

@@ -11,7 +11,7 @@ from pkcs11 import MGF, KeyType, Mechanism, ObjectClass, exceptions
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.custody import TokenCustody
 from kioskd.edges.pkcs11.keys import TokenKey
-from kioskd.edges.pkcs11.token import Token, destroyed_after, translated
+from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.errors import NotArmed, VaultError
 from kioskd.gp.keys import KeyRole, KeySet
 from kioskd.rekey.asks import KeyHandle
@@ -66,7 +66,7 @@ class TokenKeySets(TokenCustody):
     def mint_krk(self, label: KeyLabel) -> tuple[KeyHandle, Cryptogram]:
         """A new replacement key set; `NotArmed` unless the epoch issues here."""
         check_label(label, "KRK")
-        with translated("mint"):
+        with self._token.guard("mint"):
             krkdb, public = self._issuing(label.number)
             rnd = self._token.session.generate_key(KeyType.AES, RND_BITS, store=False, template=templates.rnd())
 
@@ -84,7 +84,7 @@ class TokenKeySets(TokenCustody):
             raise VaultError(f"a cryptogram of scheme {cryptogram.scheme}, {cryptogram.oaep}: not known here")
         if (cryptogram.epoch, cryptogram.kvn, cryptogram.install) != (label.number, label.kvn, label.install):
             raise VaultError("the cryptogram is that of another key set than the label")
-        with translated(f"the cryptogram of epoch {label.number}"):
+        with self._token.guard(f"the cryptogram of epoch {label.number}"):
             krkdb, private = self._armed(label.number)
             try:
                 rnd = private.unwrap_key(
@@ -103,7 +103,7 @@ class TokenKeySets(TokenCustody):
     def derive_master(self, label: KeyLabel) -> KeyHandle:
         """A master key set; `NotArmed` without the generation's block."""
         check_label(label, "MK")
-        with translated("derive"):
+        with self._token.guard("derive"):
             block = self._block(label.number)
 
             def member(role: KeyRole, bits: int) -> Any:
@@ -113,7 +113,7 @@ class TokenKeySets(TokenCustody):
 
     def factory_set(self, name: str) -> KeyHandle:
         """The factory key set of that name; `NotArmed` without it."""
-        with translated("factory set"):
+        with self._token.guard("factory set"):
             found = [self._token.find(ObjectClass.SECRET_KEY, f"factory {name} {role}") for role in KeyRole]
             if None in found:
                 raise NotArmed(f"factory set {name}: is not here; import it")

@@ -12,7 +12,7 @@ from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.bundles import public_pem
-from kioskd.edges.pkcs11.token import Token, destroyed_after, translated
+from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.errors import VaultError
 from kioskd.rekey.bundle import Bundle, BundleHeader, BundlePurpose
 from kioskd.rekey.bundle_check import ed25519_pem, fingerprint_of, read_kms_key, rsa_numbers, spki_of_pem
@@ -33,7 +33,7 @@ class TokenKms:
 
     def prepare(self) -> None:
         """Makes the signing key; `VaultError` if there is one."""
-        with translated(f"token {self._token.label}"):
+        with self._token.guard(f"token {self._token.label}"):
             if self._token.find(PRIVATE, _SIGNING) is not None:
                 raise VaultError(f"token {self._token.label}: is a vault already")
             curve = {Attribute.EC_PARAMS: _EDWARDS25519}
@@ -48,14 +48,14 @@ class TokenKms:
 
     def generate(self) -> int:
         """Makes the master block of the next generation; its number."""
-        with translated("master block"):
+        with self._token.guard("master block"):
             number = max(self._numbers(SECRET, "MKDB "), default=0) + 1
             self._block(f"MKDB {number}")
         return number
 
     def new_epoch(self, rsa_bits: int) -> int:
         """Makes the replacement block and the RSA pair of the next epoch; its number."""
-        with translated("epoch"):
+        with self._token.guard("epoch"):
             number = max(self._numbers(PRIVATE, "E "), default=0) + 1
             if self._token.find(SECRET, f"KRKDB {number}") is None:  # a crash may have left it
                 self._block(f"KRKDB {number}")
@@ -71,7 +71,7 @@ class TokenKms:
 
     def seal(self, header: BundleHeader, transport: bytes) -> bytes:
         """The signed bundle file for a transport key (PEM); every key in it is wrapped inside the token."""
-        with translated("bundle"):
+        with self._token.guard("bundle"):
             epoch = f"E {header.epoch}"
             mkdb, krkdb = self._need(SECRET, f"MKDB {header.generation}"), self._need(SECRET, f"KRKDB {header.epoch}")
             public, private = self._need(PUBLIC, epoch), self._need(PRIVATE, epoch)
@@ -95,12 +95,12 @@ class TokenKms:
 
     def sign(self, text: bytes) -> bytes:
         """An Ed25519 signature by this server's signing key."""
-        with translated("signature"):
+        with self._token.guard("signature"):
             return bytes(self._need(PRIVATE, _SIGNING).sign(text, mechanism=Mechanism.EDDSA))
 
     def public_key(self) -> bytes:
         """The key that checks this server's bundles, PEM; an access server pins it."""
-        with translated("signing key"):
+        with self._token.guard("signing key"):
             return ed25519_pem(bytes(self._need(PUBLIC, _SIGNING)[Attribute.EC_POINT])[-32:])
 
     def note_release(self, note: Release) -> None:
@@ -108,14 +108,14 @@ class TokenKms:
         held = self.holdings()
         known = note.epoch in (*held.issuing, *held.armed)
         check_release(note, note.generation in held.generations, known, note.epoch in held.armed)
-        with translated("release"):
+        with self._token.guard("release"):
             if note.purpose is BundlePurpose.REPLACE:
                 self._token.note(f"armed {note.epoch}", b"")
             self._token.note(f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
 
     def holdings(self) -> KmsHoldings:
         """What is held, in numbers."""
-        with translated(f"token {self._token.label}"):
+        with self._token.guard(f"token {self._token.label}"):
             armed = {int(label.split()[1]) for label, _ in self._token.notes("armed ")}
             epochs = sorted(self._numbers(PRIVATE, "E "))
             releases = [from_plain(Release, json.loads(value)) for _, value in self._token.notes("release ")]

@@ -54,7 +54,7 @@ def set_first_pin(
 def empty_token(module: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> None:
     """Destroys every object of a token."""
     token = Token(module, label, pin, parameters, configuration)
-    with translated(f"token {label}"):
+    with token.guard(f"token {label}"):
         for one in list(token.session.get_objects()):
             one.destroy()
 

@@ -5,7 +5,7 @@ Closing the session that logged in would log out and destroy private session obj
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, attributes, exceptions
@@ -69,10 +69,31 @@ class Token:
     """A token that is logged in to, by its label."""
 
     def __init__(self, path: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> None:
-        self.label, self._path = label, path
+        self.label, self._pin, self._lost = label, pin, False
         self._library = load(path, parameters, configuration)
         with translated(f"token {label}"):
             self.session = self._login(pin)
+
+    @contextmanager
+    def guard(self, what: str) -> Iterator[None]:
+        """`translated`, and a note of a token that was lost meanwhile."""
+        try:
+            with translated(what):
+                yield
+        except HsmGone:
+            self._lost = True
+            raise
+
+    def revive(self) -> bool:
+        """Logs in anew if the token was lost; whether it was: no handle of before is worth anything then."""
+        if not self._lost:
+            return False
+        with translated(f"token {self.label}"):
+            with suppress(exceptions.PKCS11Error):
+                self.session.close()
+            self.session = self._login(self._pin)
+        self._lost = False
+        return True
 
     def _login(self, pin: Secret) -> Any:
         for attempt in range(_LOGINS):
@@ -99,7 +120,7 @@ class Token:
     @property
     def mechanisms(self) -> frozenset[int]:
         """What the token says that it can do."""
-        with translated(f"token {self.label}"):
+        with self.guard(f"token {self.label}"):
             return frozenset(int(one) for one in self.session.token.slot.get_mechanisms())
 
     def blame(self, wrong: exceptions.PKCS11Error, data: T) -> T:
@@ -116,24 +137,24 @@ class Token:
 
     def close(self) -> None:
         """Logs out: session objects are destroyed."""
-        with translated(f"token {self.label}"):
+        with self.guard(f"token {self.label}"):
             self.session.close()
 
     def find(self, kind: ObjectClass, label: str) -> Any | None:
         """The object of that class and label, or None; `VaultError` if there are two."""
-        found = list(self.session.get_objects({Attribute.CLASS: kind, Attribute.LABEL: label}))
+        found = self._objects({Attribute.CLASS: kind, Attribute.LABEL: label})
         if len(found) > 1:
             raise VaultError(f"token {self.label}: two objects are called {label!r}")
         return found[0] if found else None
 
     def labels(self, kind: ObjectClass) -> tuple[str, ...]:
         """The labels of all objects of a class."""
-        return tuple(one[Attribute.LABEL] for one in self.session.get_objects({Attribute.CLASS: kind}))
+        return tuple(one[Attribute.LABEL] for one in self._objects({Attribute.CLASS: kind}))
 
     def notes(self, prefix: str) -> tuple[tuple[str, bytes], ...]:
         """The notes whose label begins so: what is known of keys, no keys."""
         kind, value = self._note_form
-        found = ((one[Attribute.LABEL], one) for one in self.session.get_objects(kind))
+        found = ((one[Attribute.LABEL], one) for one in self._objects(kind))
         notes = ((label.removeprefix(_NOTE), one) for label, one in found if label.startswith(_NOTE + prefix))
         return tuple((label, bytes(one[value])) for label, one in notes)
 
@@ -141,7 +162,7 @@ class Token:
         """Writes a note; the older one of that label is taken away afterwards, so there is always one."""
         kind, value = self._note_form
         wanted = {**kind, Attribute.LABEL: _NOTE + label}
-        before = list(self.session.get_objects(wanted))
+        before = self._objects(wanted)
         if self.bounded:
             made = {**wanted, value: content, Attribute.TOKEN: True, Attribute.PRIVATE: True}
             self.session.create_object(made)
@@ -149,6 +170,10 @@ class Token:
             self.session.generate_key(KeyType.AES, 128, store=True, label=_NOTE + label, id=content, template=_USELESS)
         for one in before:
             one.destroy()
+
+    def _objects(self, template: dict[Attribute, Any]) -> list[Any]:
+        """Every object that fits, the search ended: one that is left open is in the way of the next."""
+        return list(self.session.get_objects(template))
 
     @property
     def _note_form(self) -> tuple[dict[Attribute, Any], Attribute]:

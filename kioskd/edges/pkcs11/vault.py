@@ -10,7 +10,7 @@ from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.judgement import refuse_leaks
 from kioskd.edges.pkcs11.key_sets import TokenKeySets, TokenSet
 from kioskd.edges.pkcs11.keys import TokenKey, session_keys
-from kioskd.edges.pkcs11.token import Token, translated
+from kioskd.edges.pkcs11.token import Token
 from kioskd.errors import ChannelBroken, VaultError
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import AES_TYPE, S8_BYTES, InitializeUpdateAnswer, KeyField
@@ -53,13 +53,13 @@ class TokenVault(TokenKeySets):
 
     def challenge(self, size: int = S8_BYTES) -> bytes:
         """Fresh random bytes of the token: 8, or 16 for S16."""
-        with translated("random"):
+        with self._token.guard("random"):
             return bytes(self._token.session.generate_random(8 * size))
 
     def proves(self, handle: KeyHandle, host_challenge: bytes, answer: bytes) -> bool:
         """Whether the INITIALIZE UPDATE answer's cryptogram is that of the key set; `Malformed` if it is none."""
         parsed = InitializeUpdateAnswer.parse(answer)
-        with translated("card cryptogram"):
+        with self._token.guard("card cryptogram"):
             session = self._session(self._set(handle), host_challenge, parsed)
             try:
                 return _proven(session, host_challenge, parsed)
@@ -71,7 +71,7 @@ class TokenVault(TokenKeySets):
         if level not in LEVELS:
             raise VaultError(f"no secure channel has the level {level:02X}")
         parsed = InitializeUpdateAnswer.parse(answer)
-        with translated("secure channel"):
+        with self._token.guard("secure channel"):
             static = self._set(handle)
             session = self._session(static, host_challenge, parsed)
             if not _proven(session, host_challenge, parsed):
@@ -84,7 +84,7 @@ class TokenVault(TokenKeySets):
 
     def wrap_key_set(self, channel: ChannelHandle, new: KeyHandle) -> tuple[KeyField, ...]:
         """PUT KEY's fields, ENC MAC DEK, under the channel's static DEK, made by C_WrapKey."""
-        with translated("PUT KEY"):
+        with self._token.guard("PUT KEY"):
             dek, values = self._channel(channel).static.dek.handle, self._set(new)
             return tuple(
                 KeyField(
@@ -100,7 +100,7 @@ class TokenVault(TokenKeySets):
         """EXTERNAL AUTHENTICATE and the commands; the channel is dead afterwards."""
         opened = self._channel(channel)
         del self._channels[channel]
-        with translated("commands"):
+        with self._token.guard("commands"):
             try:
                 first, host = opened.host.external_authenticate(opened.host_challenge, opened.card_challenge)
                 wrapped, marks = [first], []
@@ -119,7 +119,7 @@ class TokenVault(TokenKeySets):
         """The responses in the clear, in step with `marks`; None where a MAC is wrong. Any process's vault can."""
         if len(marks) != len(responses):
             raise VaultError(f"{len(responses)} responses, {len(marks)} marks")
-        with translated("responses"):
+        with self._token.guard("responses"):
             level, mac_bytes, enc, rmac = self._unseal(sealed)
             try:
                 return tuple(
@@ -132,13 +132,18 @@ class TokenVault(TokenKeySets):
 
     def forget(self, handles: tuple[int, ...]) -> None:
         """Destroys key sets and channels; unknown handles are ignored."""
-        with translated("forget"):
+        with self._token.guard("forget"):
             for handle in handles:
                 known, channel = self._sets.pop(handle, None), self._channels.pop(handle, None)
                 if known is not None:
                     known.destroy()
                 if channel is not None:
                     _destroy(channel.session)
+
+    def _revive(self) -> None:
+        if self._token.revive():
+            self._sets.clear()
+            self._channels.clear()
 
     def _session(self, static: TokenSet, host: bytes, answer: InitializeUpdateAnswer) -> SessionKeys:
         return session_keys(self._token.session, static.keys, host, answer.card_challenge, static.bits)

@@ -1,0 +1,148 @@
+"""Vaults on every kind of token with keys that the test knows, and cards issued and replaced with them in process."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from kioskd.edges.campaigns import arm
+from kioskd.edges.journal import SqliteJournal
+from kioskd.edges.store import BEGIN_WRITING, SqlStore
+from kioskd.ports import KeptVault
+from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
+from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
+from kioskd.rekey.labels import KeyLabel
+from kioskd.secret import Secret
+from kioskd.virtual.bundle_keys import load_private, make_rsa, seal_bundle
+from kioskd.virtual.card import VirtualCard
+from tests.rig import Rig
+from tests.vault.contract.keepers import FACTORY, KEEPERS
+
+CAMPAIGN = Campaign("leak", 1, 2, (1,), 0, 2**40)
+MKDB = {1: b"master block, generation 1......", 2: b"master block, generation 2......"}
+KRKDB = b"replacement block of epoch 1...."
+NOW = 1000
+
+Recomputed = dict[str, list[str]]
+
+
+@cache
+def epoch_pair() -> Secret:
+    """Epoch 1's pair: one for all tests, since it takes long to make."""
+    return make_rsa(2048)
+
+
+@cache
+def kms() -> Ed25519PrivateKey:
+    """The key management server's signing key."""
+    return Ed25519PrivateKey.generate()
+
+
+def bring(vault: KeptVault, purpose: BundlePurpose, generation: int) -> None:
+    """Has the vault take in the known keys by a bundle."""
+    arming = purpose is BundlePurpose.REPLACE
+    public = spki_of(load_private(epoch_pair()).public_key())
+    contents = BundleContents(Secret(MKDB[generation]), Secret(KRKDB), public, epoch_pair() if arming else None)
+    recipient = read_transport_key(vault.transport_key())
+    name, to = bytes(15) + bytes((generation,)), fingerprint_of(recipient)
+    header = BundleHeader(BUNDLE_VERSION, name, purpose, generation, 1, to, 0, 2 * NOW, CAMPAIGN if arming else None)
+    vault.import_bundle(seal_bundle(header, contents, recipient, kms()), pem_of(kms().public_key()), NOW)
+
+
+def empty_vault(kind: str, folder: Path) -> KeptVault:
+    """A vault of that kind with a factory set and no other keys."""
+    folder.mkdir()
+    vault: KeptVault = KEEPERS[kind](folder).vault  # type: ignore[assignment]
+    return vault
+
+
+@dataclass
+class House:
+    """One card's store, journal and memory; vaults come and go."""
+
+    folder: Path
+    fresh: bool = True  # a new card gets the keepers' factory set
+    card: VirtualCard = field(init=False)
+    store: SqlStore = field(init=False)
+    journal: SqliteJournal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.card = VirtualCard(self.folder / "card.json")
+        if self.fresh:
+            factory = self.card.memory.at(0xFF)
+            assert factory is not None
+            enc, mac, dek = FACTORY
+            self.card.memory = self.card.memory.having(replace(factory, enc=enc, mac=mac, dek=dek))
+        self.store = SqlStore(f"sqlite:///{self.folder}/access.db")
+        self.journal = SqliteJournal(self.folder / "journal.db")
+
+    def rig(self, vault: KeptVault, hold: Callable[[Any], Any] = lambda contact: contact) -> Rig:
+        """The card with that vault behind the server."""
+        return Rig(self.card, vault, self.store, self.journal, hold=hold)
+
+    async def issue(self, vault: KeptVault) -> str:
+        """Issues the card under epoch 1, generation 1; the outcome."""
+        return await self.rig(vault).tap("issue")
+
+    async def replace(self, vault: KeptVault) -> str:
+        """Replaces its master set by that of generation 2; the outcome."""
+        await self.store.run(lambda connection: arm(connection, CAMPAIGN), BEGIN_WRITING)
+        return await self.rig(vault).tap()
+
+    async def close(self) -> None:
+        """Ends store and journal."""
+        self.store.close()
+        await self.journal.close()
+
+    async def recomputed(self) -> Recomputed:
+        """What another program computes from the blocks, the private key and the stored cryptogram."""
+        state = await self.rig(None).state()  # type: ignore[arg-type]
+        assert state.closed is not None
+        krk, master = state.closed.krk, state.closed.master
+        private = load_private(epoch_pair()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        card = self.rig(None).card_id()  # type: ignore[arg-type]
+        given = {
+            "mkdb": MKDB[master.generation].hex(),
+            "krkdb": KRKDB.hex(),
+            "private": private.decode(),
+            "cryptogram": krk.value.hex(),
+            "krk": _plain(KeyLabel("KRK", krk.epoch, krk.install, "gp-scp03-aes128", krk.kvn, card)),
+            "master": _plain(KeyLabel("MK", master.generation, master.install, "gp-scp03-aes128", master.kvn, card)),
+        }
+        return await asyncio.to_thread(_run, given)
+
+    def on_card(self, kvn: int) -> list[str]:
+        """The key values in the card's memory."""
+        stored = self.card.memory.at(kvn)
+        assert stored is not None
+        return [stored.enc.hex(), stored.mac.hex(), stored.dek.hex()]
+
+
+def _run(given: dict[str, Any]) -> Recomputed:
+    command = [sys.executable, "-I", str(Path(__file__).with_name("recompute.py"))]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=True, timeout=30)
+    found: Recomputed = json.loads(done.stdout)
+    return found
+
+
+def _plain(label: KeyLabel) -> dict[str, Any]:
+    return {
+        "kind": label.kind,
+        "number": label.number,
+        "install": label.install,
+        "profile": label.profile,
+        "kvn": label.kvn,
+        "bits": label.bits,
+        "id_kind": label.card.kind,
+        "id": label.card.value.hex(),
+    }
