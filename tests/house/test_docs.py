@@ -28,3 +28,16 @@ def test_every_test_that_a_page_names_is_there() -> None:
     for file in sorted((ROOT / "docs").rglob("*.md")):
         for target, name in re.findall(r"`(tests/[\w./-]+\.py)::(\w+)", file.read_text()):
             assert f"def {name}(" in (ROOT / target).read_text(), f"{file.name}: {target}::{name}"
+
+
+def test_the_page_of_claims_names_every_test_that_stands_for_one() -> None:
+    page = (ROOT / "docs" / "claims.md").read_text()
+    marked = re.compile(r"claim\(([\d, ]+)\)(?:\n@.*|\n    .*|\n\))*\n(?:async )?def (\w+)")
+    found = 0
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        for numbers, name in marked.findall(file.read_text()):
+            found += 1
+            for number in numbers.split(","):
+                (row,) = [line for line in page.splitlines() if line.startswith(f"| {number.strip()} |")]
+                assert f"::{name}`" in row, "say `make claims`"
+    assert found > 15

@@ -126,6 +126,7 @@ def test_a_minted_set_is_recovered_by_the_armed_vault(keeper: Keeper) -> None:
     assert len(set(values)) == 3
 
 
+@pytest.mark.claim(3)
 def test_two_mints_of_one_label_have_nothing_in_common(keeper: Keeper) -> None:
     keeper.stock(BundlePurpose.ISSUE)
     (one, first), (other, second) = keeper.vault.mint_krk(KRK), keeper.vault.mint_krk(KRK)
@@ -161,6 +162,7 @@ def test_an_empty_vault_mints_recovers_and_derives_nothing(keeper: Keeper) -> No
         vault.factory_set("other")
 
 
+@pytest.mark.claim(7, 19)
 def test_an_issuing_vault_recovers_nothing_that_it_minted(keeper: Keeper) -> None:
     keeper.stock(BundlePurpose.ISSUE)
     _, cryptogram = keeper.vault.mint_krk(KRK)
