@@ -48,13 +48,21 @@ def kms() -> Ed25519PrivateKey:
 
 def bring(vault: KeptVault, purpose: BundlePurpose, generation: int) -> None:
     """Has the vault take in the known keys by a bundle."""
+    bundle = known_bundle(vault.transport_key(), purpose, generation, NOW)
+    vault.import_bundle(bundle, pem_of(kms().public_key()), NOW)
+
+
+def known_bundle(transport: bytes, purpose: BundlePurpose, generation: int, now: int | None) -> bytes:
+    """A bundle of the known keys for a transport key (PEM); its window is around `now`, or open for ever."""
     arming = purpose is BundlePurpose.REPLACE
     public = spki_of(load_private(epoch_pair()).public_key())
     contents = BundleContents(Secret(MKDB[generation]), Secret(KRKDB), public, epoch_pair() if arming else None)
-    recipient = read_transport_key(vault.transport_key())
+    recipient = read_transport_key(transport)
     name, to = bytes(15) + bytes((generation,)), fingerprint_of(recipient)
-    header = BundleHeader(BUNDLE_VERSION, name, purpose, generation, 1, to, 0, 2 * NOW, CAMPAIGN if arming else None)
-    vault.import_bundle(seal_bundle(header, contents, recipient, kms()), pem_of(kms().public_key()), NOW)
+    window = (0, 2 * now if now is not None else 2**40)
+    campaign = CAMPAIGN if arming else None
+    header = BundleHeader(BUNDLE_VERSION, name, purpose, generation, 1, to, *window, campaign)
+    return seal_bundle(header, contents, recipient, kms())
 
 
 def empty_vault(kind: str, folder: Path) -> KeptVault:
@@ -70,12 +78,13 @@ class House:
 
     folder: Path
     fresh: bool = True  # a new card gets the keepers' factory set
+    card_file: str = "card.json"
     card: VirtualCard = field(init=False)
     store: SqlStore = field(init=False)
     journal: SqliteJournal = field(init=False)
 
     def __post_init__(self) -> None:
-        self.card = VirtualCard(self.folder / "card.json")
+        self.card = VirtualCard(self.folder / self.card_file)
         if self.fresh:
             factory = self.card.memory.at(0xFF)
             assert factory is not None

@@ -1,0 +1,106 @@
+"""`kioskd hsm check` says what a token really does; strict refuses to start where a key would leave."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pkcs11 import Attribute, KeyType, Mechanism, exceptions
+
+from kioskd.edges.pkcs11 import templates
+from kioskd.edges.pkcs11.judgement import Place, judge, pin_holder
+from kioskd.edges.pkcs11.open_vault import make_token, open_vault
+from kioskd.edges.pkcs11.vault import TokenVault
+from kioskd.errors import HsmGone, HsmPin, VaultError
+from kioskd.secret import Secret
+from tests.hsm.houses import empty_vault
+from tests.vault.contract.keepers import SOFTHSM, softhsm_configuration
+
+pytestmark = [pytest.mark.slow]
+
+
+@pytest.fixture(params=["softhsm2", "nss"])
+def vault(request: pytest.FixtureRequest, tmp_path: Path) -> TokenVault:
+    """A vault on a real token."""
+    made = empty_vault(request.param, tmp_path / "vault")
+    assert isinstance(made, TokenVault)
+    return made
+
+
+def test_each_job_was_tried_and_no_object_stays_behind(vault: TokenVault) -> None:
+    before = len(list(vault._token.session.get_objects()))
+    found = {one.job: one.place for one in judge(vault._token)}
+    assert len(list(vault._token.session.get_objects())) == before
+    assert found["SCP03 session keys of AES-128"] is Place.INSIDE
+    assert found["SCP03 session keys of AES-256"] is Place.CROSSES
+    assert found["T_j of a KRK"] is Place.CROSSES
+    assert found["PUT KEY fields"] is Place.INSIDE
+    softhsm = vault._token.bounded
+    assert found["PUT KEY fields of SCP02"] is (Place.IMPOSSIBLE if softhsm else Place.INSIDE)
+
+
+def test_what_a_pin_holder_could_do_was_tried_too(vault: TokenVault) -> None:
+    said = " ".join(pin_holder(vault._token))
+    assert "derive any card's master keys" in said
+    assert ("this token is a stand-in" in said) is not vault._token.bounded
+
+
+def test_strict_takes_128_bits_and_refuses_longer_keys(vault: TokenVault) -> None:
+    vault.refuse_leaks(128)
+    with pytest.raises(VaultError, match="strict: SCP03 session keys of AES-256: crosses"):
+        vault.refuse_leaks(256)
+
+
+def test_a_block_does_one_thing_alone(tmp_path: Path) -> None:
+    """SoftHSM2 holds a key to its mechanisms: a replacement block signs T_j and nothing else."""
+    made = empty_vault("softhsm2", tmp_path / "vault")
+    assert isinstance(made, TokenVault)
+    template = templates.krkdb() | {Attribute.TOKEN: False}
+    block: Any = made._token.session.generate_key(KeyType.AES, 256, store=False, template=template)
+    refused = (exceptions.PKCS11Error, AttributeError)
+    with pytest.raises(refused):
+        block.encrypt(bytes(16), mechanism=Mechanism.AES_ECB)
+    with pytest.raises(refused):
+        block.derive_key(KeyType.AES, 128, mechanism=Mechanism.AES_ECB_ENCRYPT_DATA, mechanism_param=bytes(16))
+    with pytest.raises(refused):
+        block.wrap_key(block, mechanism=Mechanism.AES_KEY_WRAP)
+    assert len(block.sign(b"T", mechanism=Mechanism.AES_CMAC)) == 16
+
+
+def test_a_wrong_pin_an_absent_token_and_an_absent_module_are_one_sentence() -> None:
+    configuration = softhsm_configuration()
+    with pytest.raises(HsmGone, match="token nobody: the token or an object in it is gone"):
+        open_vault(SOFTHSM, "nobody", Secret(b"1"), configuration=configuration)
+    with pytest.raises(HsmGone, match="there is no such module"):
+        open_vault("/nowhere/lib.so", "t", Secret(b"1"))
+    with pytest.raises(HsmPin, match="refuses the PIN"):
+        _new_token("wrong-pin", configuration)
+
+
+def _new_token(label: str, configuration: str) -> None:
+    make_token(SOFTHSM, label, Secret(b"56789"), Secret(b"12345"), configuration=configuration)
+    open_vault(SOFTHSM, label, Secret(b"54321"), configuration=configuration)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("check", "--config", "{}/none.yaml"), "none.yaml: cannot be read"),
+        (
+            ("init", "--module", "/nowhere.so", "--label", "t", "--so-pin-file", "{}/pin", "--pin-file", "{}/pin"),
+            "/nowhere.so: there is no such module",
+        ),
+        (
+            ("init", "--module", "/nowhere.so", "--label", "t", "--so-pin-file", "{}/none", "--pin-file", "{}/pin"),
+            "none: cannot be read",
+        ),
+    ],
+)
+def test_bad_input_on_the_command_line_is_one_sentence(tmp_path: Path, args: tuple[str, ...], words: str) -> None:
+    (tmp_path / "pin").write_text("12345\n")
+    (tmp_path / "pin").chmod(0o600)
+    command = [sys.executable, "-m", "kioskd", "hsm", *(one.format(tmp_path) for one in args)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr and done.stderr.count("\n") == 1
