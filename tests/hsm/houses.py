@@ -21,7 +21,7 @@ from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, Bu
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
 from kioskd.rekey.labels import KeyLabel
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import load_private, make_rsa, seal_bundle
+from kioskd.virtual.bundle_keys import OAEP, load_private, make_rsa, seal_bundle
 from kioskd.virtual.card import VirtualCard
 from tests.rig import Rig
 from tests.vault.contract.keepers import FACTORY, KEEPERS
@@ -34,10 +34,19 @@ NOW = 1000
 Recomputed = dict[str, list[str]]
 
 
-@cache
-def epoch_pair() -> Secret:
-    """Epoch 1's pair: one for all tests, since it takes long to make."""
-    return make_rsa(2048)
+_pairs: list[Secret] = []
+
+
+def epoch_pair(bits: int = 2048) -> Secret:
+    """Epoch 1's pair, of the size that is asked for first: one for all tests, since it takes long to make."""
+    if not _pairs:
+        _pairs.append(make_rsa(bits))
+    return _pairs[0]
+
+
+def opened_rnd(cryptogram: bytes) -> bytes:
+    """The RND of a cryptogram."""
+    return load_private(epoch_pair()).decrypt(cryptogram, OAEP)
 
 
 @cache

@@ -63,6 +63,7 @@ class TokenCustody:
         self._revive()
         with self._token.guard(f"token {self._token.label}"):
             secrets, private = self._token.labels(SECRET), self._token.labels(PRIVATE)
+            self._token.seen((*secrets, "", *private))
             notes = {int(label.split()[1]): json.loads(value) for label, value in self._token.notes("epoch ")}
         return Holdings(
             generations=tuple(sorted(int(one.split()[1]) for one in secrets if one.startswith("MKDB "))),
@@ -99,16 +100,16 @@ class TokenCustody:
         with self._token.guard("end of issue"):
             krkdb, _ = self._issuing(epoch)
             self._note_epoch(epoch, ended=True)
-            krkdb.destroy()
+            self._token.destroy(krkdb)
 
     def disarm(self, epoch: int) -> None:
         """Destroys the replacing keys of an armed epoch; `NotArmed` if it is not armed."""
         with self._token.guard("disarming"):
             for one in self._armed(epoch):
-                one.destroy()
+                self._token.destroy(one)
             needed = {one.generation for one in self.holdings().epochs if one.state is not EpochState.ENDED}
             for generation in set(self.holdings().generations) - needed:
-                self._need(SECRET, f"MKDB {generation}").destroy()
+                self._token.destroy(self._need(SECRET, f"MKDB {generation}"))
 
     def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
         """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if there is one."""

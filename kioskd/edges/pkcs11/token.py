@@ -70,9 +70,21 @@ class Token:
 
     def __init__(self, path: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> None:
         self.label, self._pin, self._lost = label, pin, False
+        self._found: dict[tuple[ObjectClass, str], Any] = {}
+        self._labels: tuple[str, ...] = ()
         self._library = load(path, parameters, configuration)
         with translated(f"token {label}"):
             self.session = self._login(pin)
+
+    @property
+    def session(self) -> Any:
+        """The session that is logged in."""
+        return self._session
+
+    @session.setter
+    def session(self, made: Any) -> None:
+        self._session = made
+        self._found.clear()  # no handle outlives the session in which it was found
 
     @contextmanager
     def guard(self, what: str) -> Iterator[None]:
@@ -101,7 +113,7 @@ class Token:
                 found = next(iter(self._library.get_tokens(token_label=self.label)), None)
                 if found is None:
                     raise exceptions.NoSuchToken
-                return _session(found, pin)
+                return _logged_in(found, pin)
             except exceptions.GeneralError:
                 if attempt == _LOGINS - 1:
                     raise
@@ -141,11 +153,30 @@ class Token:
             self.session.close()
 
     def find(self, kind: ObjectClass, label: str) -> Any | None:
-        """The object of that class and label, or None; `VaultError` if there are two."""
+        """The object of that class and label, or None; `VaultError` if there are two.
+
+        What was found is kept: a search takes as long as a derivation. `seen` tells of other processes' changes.
+        """
+        known = self._found.get((kind, label))
+        if known is not None:
+            return known
         found = self._objects({Attribute.CLASS: kind, Attribute.LABEL: label})
         if len(found) > 1:
             raise VaultError(f"token {self.label}: two objects are called {label!r}")
+        if found:
+            self._found[kind, label] = found[0]
         return found[0] if found else None
+
+    def seen(self, labels: tuple[str, ...]) -> None:
+        """Forgets what was found, if the labels in the token are others than the last time."""
+        if labels != self._labels:
+            self._labels = labels
+            self._found.clear()
+
+    def destroy(self, one: Any) -> None:
+        """Destroys an object that lasts."""
+        self._found.clear()
+        one.destroy()
 
     def labels(self, kind: ObjectClass) -> tuple[str, ...]:
         """The labels of all objects of a class."""
@@ -192,7 +223,7 @@ def destroyed_after(objects: list[Any], work: Callable[[], T]) -> T:
             one.destroy()
 
 
-def _session(token: Any, pin: Secret) -> Any:
+def _logged_in(token: Any, pin: Secret) -> Any:
     """A session that is logged in; one login counts for a whole process."""
     try:
         return token.open(rw=True, user_pin=pin.reveal().decode())
