@@ -138,6 +138,18 @@ class BadBundle(KioskError):
     outcome = "bad-bundle"
 
 
+class NotApproved(KioskError):
+    """The custodians have not approved this, not any more, or not yet."""
+
+    outcome = "not-approved"
+
+
+class BadTranscript(KioskError):
+    """A transcript of the ceremonies was altered, cut, or shows an act without its quorum."""
+
+    outcome = "bad-transcript"
+
+
 class BadConfiguration(KioskError):
     """A configuration or key file is not usable; the text names file and key."""
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+LATER = "Please try again later. Your card works as before."
+
 
 class Severity(StrEnum):
     """How grave an outcome is, from 'all is well' to 'somebody must come'."""

@@ -3,12 +3,12 @@
 Every conversation, refusal and error ends in one of these. Codes are stable: they are printed on screens and in logs.
 """
 
-from kioskd.outcome import Outcome, Severity
+from kioskd.outcome import LATER, Outcome, Severity
+from kioskd.outcomes_services import SERVICES
 
 _TAP_AGAIN = "Please tap your card again."
-_LATER = "Please try again later. Your card works as before."
 
-_ALL = (
+_TAPS = (
     # A tap that ends well
     Outcome(
         "done",
@@ -185,7 +185,7 @@ _ALL = (
         "server-down",
         "K400",
         Severity.RETRY,
-        _LATER,
+        LATER,
         "The access server does not answer.",
         "Check the network and the access server.",
     ),
@@ -193,7 +193,7 @@ _ALL = (
         "server-not-trusted",
         "K401",
         Severity.ALARM,
-        _LATER,
+        LATER,
         "The access server's certificate is expired, foreign or for another name.",
         "Check the certificates.",
     ),
@@ -201,7 +201,7 @@ _ALL = (
         "kiosk-not-trusted",
         "K402",
         Severity.ALARM,
-        _LATER,
+        LATER,
         "The access server does not accept this terminal's certificate.",
         "Renew this terminal's certificate.",
     ),
@@ -217,7 +217,7 @@ _ALL = (
         "bad-message",
         "K404",
         Severity.FAULT,
-        _LATER,
+        LATER,
         "A message was malformed, of another version, out of order, or for another tap.",
         "Update the software.",
     ),
@@ -225,7 +225,7 @@ _ALL = (
         "script-refused",
         "K405",
         Severity.ALARM,
-        _LATER,
+        LATER,
         "A script asked for something that the relay's allow-list forbids; nothing was sent to the card.",
         "Check the access server: this must not happen.",
     ),
@@ -257,7 +257,7 @@ _ALL = (
         "too-many",
         "K411",
         Severity.ALARM,
-        _LATER,
+        LATER,
         "This terminal asks for more replacement keys than a terminal needs.",
         "Check the terminal: its certificate may be stolen.",
     ),
@@ -265,7 +265,7 @@ _ALL = (
         "not-armed",
         "K409",
         Severity.NOTICE,
-        _LATER,
+        LATER,
         "The vault holds no keys for this card's epoch.",
         "Import the bundle that the KMS released.",
     ),
@@ -281,93 +281,13 @@ _ALL = (
         "role-forbidden",
         "K410",
         Severity.ALARM,
-        _LATER,
+        LATER,
         "This certificate's role may not do that (kiosks replace, stations issue).",
         "Use the right terminal.",
     ),
-    # The terminal and the servers themselves
-    Outcome(
-        "journal-failed",
-        "K500",
-        Severity.FAULT,
-        "Out of service. Please use another kiosk.",
-        "The journal could not be written; nothing was sent to the card.",
-        "Check the disk.",
-    ),
-    Outcome(
-        "store-failed",
-        "K501",
-        Severity.FAULT,
-        _LATER,
-        "The access server's store could not be read or written.",
-        "Check the store's disk or database.",
-    ),
-    Outcome(
-        "vault-failed",
-        "K502",
-        Severity.FAULT,
-        _LATER,
-        "The vault refused or failed.",
-        "Check the vault and its passphrase.",
-    ),
-    Outcome(
-        "bad-configuration",
-        "K503",
-        Severity.FAULT,
-        "Out of service. Please use another kiosk.",
-        "The configuration or a key file is not usable.",
-        "Read the sentence; it names file and key.",
-    ),
-    Outcome(
-        "bad-bundle",
-        "K504",
-        Severity.ALARM,
-        _LATER,
-        "The bundle is for another recipient, altered, expired or already imported.",
-        "Ask the KMS for a new one.",
-    ),
-    Outcome(
-        "cases-open",
-        "K505",
-        Severity.NOTICE,
-        _LATER,
-        "The campaign still has open cases.",
-        "Tap those cards, or have the custodians accept the list.",
-    ),
-    Outcome(
-        "hsm-gone",
-        "K506",
-        Severity.FAULT,
-        _LATER,
-        "The HSM, or a key in it, is not there any more.",
-        "Look after the HSM, then restart the access server.",
-    ),
-    Outcome(
-        "hsm-pin",
-        "K507",
-        Severity.FAULT,
-        _LATER,
-        "The HSM refuses the PIN.",
-        "Check the PIN file; a locked token needs its security officer.",
-    ),
-    Outcome(
-        "hsm-full",
-        "K508",
-        Severity.FAULT,
-        _LATER,
-        "The HSM has no room for another object.",
-        "Look for what fills it; a restart frees session objects.",
-    ),
-    Outcome(
-        "internal",
-        "K599",
-        Severity.FAULT,
-        _LATER,
-        "Something failed that has no better name; see the log.",
-        "Report it with the log.",
-    ),
 )
 
+_ALL = (*_TAPS, *SERVICES)
 CATALOGUE: dict[str, Outcome] = {outcome.name: outcome for outcome in _ALL}
 
 

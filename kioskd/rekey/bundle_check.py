@@ -76,6 +76,20 @@ def ed25519_pem(point: bytes) -> bytes:
     return pem_of(Ed25519PublicKey.from_public_bytes(point))
 
 
+def ed25519_verifies(key: bytes, signature: bytes, text: bytes) -> bool:
+    """Whether the signature over the text is that of the Ed25519 key of 32 bytes."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, text)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def ed25519_raw(pem: bytes) -> bytes:
+    """The 32 bytes of an Ed25519 public key in PEM; `BadConfiguration` for anything else."""
+    return read_kms_key(pem).public_bytes_raw()
+
+
 def rsa_numbers(spki: bytes) -> tuple[bytes, bytes]:
     """Modulus and public exponent of an RSA key, big-endian without leading zeros; `VaultError` for anything else."""
     numbers = load_public(spki).public_numbers()

@@ -1,0 +1,103 @@
+"""The outcomes of the terminal and the servers themselves: journals, stores, HSMs, bundles, ceremonies."""
+
+from kioskd.outcome import LATER, Outcome, Severity
+
+SERVICES = (
+    # The terminal and the servers themselves
+    Outcome(
+        "journal-failed",
+        "K500",
+        Severity.FAULT,
+        "Out of service. Please use another kiosk.",
+        "The journal could not be written; nothing was sent to the card.",
+        "Check the disk.",
+    ),
+    Outcome(
+        "store-failed",
+        "K501",
+        Severity.FAULT,
+        LATER,
+        "The access server's store could not be read or written.",
+        "Check the store's disk or database.",
+    ),
+    Outcome(
+        "vault-failed",
+        "K502",
+        Severity.FAULT,
+        LATER,
+        "The vault refused or failed.",
+        "Check the vault and its passphrase.",
+    ),
+    Outcome(
+        "bad-configuration",
+        "K503",
+        Severity.FAULT,
+        "Out of service. Please use another kiosk.",
+        "The configuration or a key file is not usable.",
+        "Read the sentence; it names file and key.",
+    ),
+    Outcome(
+        "bad-bundle",
+        "K504",
+        Severity.ALARM,
+        LATER,
+        "The bundle is for another recipient, altered, expired or already imported.",
+        "Ask the KMS for a new one.",
+    ),
+    Outcome(
+        "cases-open",
+        "K505",
+        Severity.NOTICE,
+        LATER,
+        "The campaign still has open cases.",
+        "Tap those cards, or have the custodians accept the list.",
+    ),
+    Outcome(
+        "hsm-gone",
+        "K506",
+        Severity.FAULT,
+        LATER,
+        "The HSM, or a key in it, is not there any more.",
+        "Look after the HSM, then restart the access server.",
+    ),
+    Outcome(
+        "hsm-pin",
+        "K507",
+        Severity.FAULT,
+        LATER,
+        "The HSM refuses the PIN.",
+        "Check the PIN file; a locked token needs its security officer.",
+    ),
+    Outcome(
+        "hsm-full",
+        "K508",
+        Severity.FAULT,
+        LATER,
+        "The HSM has no room for another object.",
+        "Look for what fills it; a restart frees session objects.",
+    ),
+    Outcome(
+        "not-approved",
+        "K509",
+        Severity.NOTICE,
+        LATER,
+        "The custodians have not approved that, or not any more.",
+        "Have the custodians approve the request; make a new one if it is too old.",
+    ),
+    Outcome(
+        "bad-transcript",
+        "K510",
+        Severity.ALARM,
+        LATER,
+        "The transcript of the ceremonies was altered, or shows an act without its quorum.",
+        "Keep the file, and find out who could write to it.",
+    ),
+    Outcome(
+        "internal",
+        "K599",
+        Severity.FAULT,
+        LATER,
+        "Something failed that has no better name; see the log.",
+        "Report it with the log.",
+    ),
+)
