@@ -10,6 +10,8 @@ ROLES = {
     "station": ("kioskd.station.cli", "the issuing station: issues the cards that are inserted"),
     "access": ("kioskd.access.cli", "the access server and its vault"),
     "kms": ("kioskd.kms.cli", "the key management server: makes and releases keys"),
+    "custodian": ("kioskd.custodian.cli", "a key custodian's own key and approvals"),
+    "audit": ("kioskd.audit.cli", "checks the transcript of the ceremonies"),
     "hsm": ("kioskd.hsm.cli", "PKCS#11 tokens: a new one, and what one does inside"),
     "sim": ("kioskd.sim.cli", "the virtual card in a virtual reader, for test engineers"),
     "demo": ("kioskd.demo.cli", "one card's story on real parts, in a folder of its own"),
@@ -31,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     out = sys.stdout if asked else sys.stderr
     if not asked:
         print(f"kioskd: there is no role {args[0]!r}", file=out)
-    print("kioskd ROLE ...\n", *(f"  {name:<9}{words}" for name, (_, words) in ROLES.items()), sep="\n", file=out)
+    print("kioskd ROLE ...\n", *(f"  {name:<11}{words}" for name, (_, words) in ROLES.items()), sep="\n", file=out)
     print("\nkioskd ROLE --help says more.", file=out)
     return 0 if asked else 2
 

@@ -55,7 +55,8 @@ def _tell(stage: Stage, screen: Screen, card: VirtualCard) -> bool:
     screen.chapter("The house is set up: pcscd with a virtual reader, certificates, keys")
     screen.step(f"pcscd (process {stage.pcscd.pid}) runs in a namespace of its own; nobody else sees it")
     stage.make_keys()
-    screen.step("the key management server (KMS) made master generation 1 and the key pair of epoch 1")
+    screen.step("the key management server (KMS) made master generation 1 and the key pair of epoch 1;")
+    screen.step("two of its three custodians, Alice and Bob, approved each step with a key of their own")
     if stage.hsm is not None:
         screen.step("each server's keys live in a SoftHSM2 token of its own: none of them can be read")
     screen.step("the access server imported what the KMS released to it: it can issue, not yet replace")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kioskd.demo.custodians import Custodians
 from kioskd.demo.roles import Roles
 from kioskd.demo.softhsm import SoftHsm
 from kioskd.edges.certificates import Role, create_ca, issue_client, issue_server
@@ -38,12 +39,15 @@ class Stage:
     pcscd: PrivatePcscd = field(init=False)
     port: int = field(init=False)
     roles: Roles = field(init=False)
+    custodians: Custodians = field(init=False)
+    _acts: int = field(init=False, default=0)
     mouths: tuple[Mouth, Mouth] = field(init=False, default_factory=lambda: (Mouth(), Mouth()))
 
     def __post_init__(self) -> None:
         self.pcscd = PrivatePcscd(self.folder / "pcsc")
         self.port = _free_port()
         self.roles = Roles(self.folder, self.pcscd.environment)
+        self.custodians = Custodians(self.folder / "ceremony")
 
     def __enter__(self) -> Self:
         (self.folder / "pcsc").mkdir(parents=True)
@@ -73,7 +77,8 @@ class Stage:
         write_private(self.folder / "factory.keys", FACTORY_FILE.encode())
         if self.hsm is not None:
             self.hsm.make_token(self.roles, self.folder, self._token("kms"))
-        self.kms("init")
+        self.custodians.make()
+        self.kms("init", *self.custodians.options)
         self.kms("generate")
         self.kms("epoch", "--rsa-bits", str(self.rsa_bits))
         self.kms("export", "--out", self._path("kms.pem"))
@@ -85,11 +90,23 @@ class Stage:
         self.release("issue", generation=1)
 
     def kms(self, command: str, *args: str) -> str:
-        """One command of the KMS; what it printed."""
-        keys: tuple[str, ...] = ("--vault", self._path("kms.vault"), "--passphrase-file", self._path("kms.pass"))
+        """One command of the KMS; `generate` and `epoch` are asked for, approved and executed. What it printed."""
+        if command in ("generate", "epoch"):
+            return self._approved(command, args, ())
+        return self.roles.run("kms", *command.split(), *self._kms_vault(), *args)
+
+    def _kms_vault(self) -> tuple[str, ...]:
+        transcript = ("--transcript", self._path("kms.transcript"))
         if self.hsm is not None:
-            keys = self.hsm.options(self.folder, self._token("kms"))
-        return self.roles.run("kms", command, *keys, *args)
+            return (*self.hsm.options(self.folder, self._token("kms")), *transcript)
+        return ("--vault", self._path("kms.vault"), "--passphrase-file", self._path("kms.pass"), *transcript)
+
+    def _approved(self, act: str, args: tuple[str, ...], how: tuple[str, ...]) -> str:
+        """The whole way of an act: the request, two custodians' approvals, the execution; what that printed."""
+        self._acts += 1
+        request = self.folder / "ceremony" / f"request-{self._acts}.json"
+        self.kms(f"request {act}", *args, "--out", str(request))
+        return self.kms("execute", str(request), *map(str, self.custodians.approve(request)), *how)
 
     def access(self, command: str, *args: str) -> str:
         """One command of the access server; what it printed."""
@@ -98,10 +115,10 @@ class Stage:
     def release(self, purpose: str, generation: int, epoch: int = 1) -> str:
         """Has the KMS release a bundle and the access server import it; what the import printed."""
         bundle = self._path(f"{purpose}-{generation}-{epoch}.bundle")
-        self.kms(
-            *("release", "--purpose", purpose, "--generation", str(generation), "--epoch", str(epoch)),
-            *("--to", self._path("transport.pem"), "--out", bundle),
-        )
+        act = "arm" if purpose == "replace" else "release"
+        to = ("--to", self._path("transport.pem"))
+        what = ("--generation", str(generation), "--epoch", str(epoch), *to)
+        self._approved(act, what, (*to, "--out", bundle))
         return self.access("import", bundle)
 
     def vault(self) -> KeptVault:

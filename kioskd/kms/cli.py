@@ -1,17 +1,36 @@
-"""`kioskd kms`: makes blocks and epochs, and releases them in bundles."""
+"""`kioskd kms`: makes blocks and epochs and releases them, each on a request that the custodians approved."""
 
 import argparse
+import secrets
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from kioskd.errors import BadConfiguration, KioskError
-from kioskd.kms.release import release
+from kioskd.kms.acts import check_files, check_possible, perform, window_words
+from kioskd.kms.transcript_file import opened
 from kioskd.kms.vaults import add_vault_arguments, create_vault, open_vault
 from kioskd.private_file import write_private
-from kioskd.rekey.bundle import BundlePurpose, in_words
-from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
+from kioskd.rekey.bundle import in_words
+from kioskd.rekey.bundle_check import ed25519_raw, fingerprint_of, read_transport_key
+from kioskd.rekey.ceremony import (
+    Act,
+    Approval,
+    Approved,
+    Custodian,
+    Detail,
+    Executed,
+    Founded,
+    Policy,
+    Request,
+    Requested,
+)
+from kioskd.rekey.papers import read_paper, write_paper
 from kioskd.virtual.bundle_keys import RSA_BITS
+
+_DAY_S = 24 * 3600
 
 
 def main(argv: list[str]) -> int:
@@ -21,7 +40,7 @@ def main(argv: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
     try:
-        lines = _COMMANDS[options.command](options)
+        lines: list[str] = options.run(options)
     except KioskError as wrong:
         sys.stderr.write(f"kioskd kms: {wrong}\n")
         return 2
@@ -30,35 +49,64 @@ def main(argv: list[str]) -> int:
 
 
 def _init(options: argparse.Namespace) -> list[str]:
+    people = tuple(_custodian(one) for one in options.custodian)
+    try:
+        policy = Policy(1, options.quorum, people)
+    except ValueError as wrong:
+        raise BadConfiguration(f"--custodian and --quorum: {wrong}") from wrong
+    if options.transcript.exists():
+        raise BadConfiguration(f"{options.transcript}: exists already")
     vault = create_vault(options)
+    with opened(options.transcript, vault, new=True) as transcript:
+        transcript.append(Founded(policy), int(time.time()))
     return [
         f"Made {options.vault or options.token} with a signing key.",
         f"Fingerprint: {in_words(vault.holdings().fingerprint)}",
-        "Next: make a master block with `kioskd kms generate`.",
+        f"{policy.quorum} of {len(people)} custodians approve each act: {', '.join(one.name for one in people)}.",
+        "Next: ask for a master block with `kioskd kms request generate`.",
     ]
 
 
-def _generate(options: argparse.Namespace) -> list[str]:
-    vault = open_vault(options)
-    number = vault.generate()
-    next_step = "release it with `kioskd kms release`."
-    if not vault.holdings().issuing:
-        next_step = "make an epoch with `kioskd kms epoch`."
-    return [f"Made generation {number}.", f"Next: {next_step}"]
-
-
-def _epoch(options: argparse.Namespace) -> list[str]:
-    vault = open_vault(options)
-    number = vault.new_epoch(options.rsa_bits)
+def _request(options: argparse.Namespace) -> list[str]:
+    vault, now = open_vault(options), int(time.time())
+    with opened(options.transcript, vault) as transcript:
+        policy = transcript.ceremony.policy
+        version = policy.version if policy is not None else 0
+        said = options.details(options, vault.holdings(), now)
+        details = tuple(Detail(name, said[name]) for name in sorted(said))
+        try:
+            asked = Request(secrets.token_bytes(16), options.act, details, version, now, now + options.days * _DAY_S)
+        except ValueError as wrong:
+            raise BadConfiguration(f"the request cannot be made: {wrong}") from wrong
+        check_possible(vault, asked)
+        transcript.append(Requested(asked), now)
+    _write(options.out, write_paper(asked))
     return [
-        f"Made epoch {number} with an RSA pair of {options.rsa_bits} bits.",
-        "Next: write this server's public key to a file with `kioskd kms export`.",
+        asked.words,
+        f"Fingerprint of the request: {asked.fingerprint}",
+        f"Next: give {options.out} to the custodians: `kioskd custodian approve`.",
     ]
+
+
+def _execute(options: argparse.Namespace) -> list[str]:
+    asked = read_paper(Request, _read(options.request), str(options.request))
+    given = [read_paper(Approval, _read(one), str(one)) for one in options.approval]
+    transport = _read(options.to) if options.to is not None else None
+    check_files(asked, transport, options.out)
+    vault, now = open_vault(options), int(time.time())
+    check_possible(vault, asked)
+    with opened(options.transcript, vault) as transcript:
+        for approval in given:
+            if approval.custodian not in transcript.ceremony.approved.get(approval.request, ()):
+                transcript.append(Approved(approval), now)
+        transcript.append(Executed(asked.digest), now)
+        done = perform(vault, asked, transport, options.out, now)
+    return [asked.words, *done]
 
 
 def _export(options: argparse.Namespace) -> list[str]:
     vault = open_vault(options)
-    _write_public(options.out, vault.public_key())
+    _write(options.out, vault.public_key())
     return [
         f"Wrote the public key to {options.out}.",
         f"Fingerprint: {in_words(vault.holdings().fingerprint)}",
@@ -66,30 +114,9 @@ def _export(options: argparse.Namespace) -> list[str]:
     ]
 
 
-def _release(options: argparse.Namespace) -> list[str]:
-    vault = open_vault(options)
-    transport = _read_public(options.to)
-    fingerprint = fingerprint_of(read_transport_key(transport))
-    if options.confirm is not None and options.confirm.replace(" ", "").lower() != fingerprint.hex():
-        raise BadConfiguration(f"{options.to}: its fingerprint is not the confirmed one; it is {in_words(fingerprint)}")
-    if options.out.exists():
-        raise BadConfiguration(f"{options.out}: exists already")
-    now = int(time.time())
-    window = (now - 300, now + options.hours * 3600)  # clocks differ
-    purpose = BundlePurpose(options.purpose)
-    bundle = release(vault, purpose, options.generation, options.epoch, transport, window, now)
-    write_private(options.out, bundle, new=True)
-    lines = [
-        f"Wrote the {purpose.value} bundle of generation {options.generation}, epoch {options.epoch} to {options.out}.",
-        f"It opens for the holder of {in_words(fingerprint)}, for {options.hours} hours.",
-    ]
-    if purpose is BundlePurpose.REPLACE:
-        lines.append(f"Epoch {options.epoch} is armed: no issue bundle of it will be made any more.")
-    return [*lines, "Next: bring the file to the access server and import it there."]
-
-
 def _list(options: argparse.Namespace) -> list[str]:
-    held = open_vault(options).holdings()
+    vault = open_vault(options)
+    held = vault.holdings()
     lines = [
         f"Fingerprint: {in_words(held.fingerprint)}",
         f"Generations: {_numbers(held.generations)}",
@@ -103,69 +130,150 @@ def _list(options: argparse.Namespace) -> list[str]:
             f"  {one.id.hex()} {one.purpose.value}, generation {one.generation}, epoch {one.epoch},"
             f" to {in_words(one.recipient)[:9]}..., until {until}"
         )
-    if not held.generations:
-        return [*lines, "Next: make a master block with `kioskd kms generate`."]
-    if not held.issuing:
-        return [*lines, "Next: make an epoch with `kioskd kms epoch`."]
-    return [*lines, "Next: release what an access server needs with `kioskd kms release`."]
+    with opened(options.transcript, vault) as transcript:
+        state = transcript.ceremony
+    for digest, asked in state.requests.items():
+        stand = (
+            "done"
+            if digest in state.executed
+            else f"approved by {', '.join(state.approved.get(digest, ())) or 'nobody'}"
+        )
+        lines.append(f"  request {asked.fingerprint[:9]}...  {stand}: {asked.words}")
+    return lines
 
 
-_COMMANDS = {
-    "init": _init,
-    "generate": _generate,
-    "epoch": _epoch,
-    "export": _export,
-    "release": _release,
-    "list": _list,
-}
+def _generate_details(_: argparse.Namespace, held: Any, __: int) -> dict[str, str]:
+    return {"generation": str(max(held.generations, default=0) + 1)}
+
+
+def _epoch_details(options: argparse.Namespace, held: Any, _: int) -> dict[str, str]:
+    return {"epoch": str(max((*held.issuing, *held.armed), default=0) + 1), "bits": str(options.rsa_bits)}
+
+
+def _release_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
+    fingerprint = in_words(fingerprint_of(read_transport_key(_read(options.to))))
+    numbers = {"generation": str(options.generation), "epoch": str(options.epoch), "hours": str(options.hours)}
+    return {**numbers, "recipient": fingerprint}
+
+
+def _arm_details(options: argparse.Namespace, held: Any, now: int) -> dict[str, str]:
+    campaign = options.campaign or f"generation-{options.generation}"
+    since = options.generation_from if options.generation_from is not None else options.generation - 1
+    window = window_words(now - 300, now + options.campaign_days * _DAY_S)
+    bound = {"campaign": campaign, "generation_from": str(since), "window": window}
+    return _release_details(options, held, now) | bound
+
+
+def _disarm_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
+    fingerprint = in_words(fingerprint_of(read_transport_key(_read(options.to))))
+    return {"campaign": options.campaign, "cases": options.cases, "recipient": fingerprint}
+
+
+def _policy_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
+    people = ", ".join(f"{one.name} ({one.key.hex()})" for one in map(_custodian, options.custodian))
+    return {"quorum": str(options.quorum), "custodians": people}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kioskd kms", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    words = {
-        "init": "make the vault",
-        "generate": "make the next generation's master block",
-        "epoch": "make the next epoch's replacement block and pair",
-        "export": "write the public key that checks bundles",
-        "release": "write a bundle for one access server",
-        "list": "say what is held and what was released",
-    }
-    made = {}
-    for command, word in words.items():
-        made[command] = one = commands.add_parser(command, help=word)
-        add_vault_arguments(one)
-    made["epoch"].add_argument("--rsa-bits", type=int, default=RSA_BITS, metavar="N")
-    made["export"].add_argument("--out", type=Path, required=True, metavar="FILE")
-    bundle = made["release"]
-    bundle.add_argument("--purpose", choices=[purpose.value for purpose in BundlePurpose], required=True)
-    bundle.add_argument("--generation", type=int, required=True, metavar="N")
-    bundle.add_argument("--epoch", type=int, required=True, metavar="N")
-    bundle.add_argument("--to", type=Path, required=True, metavar="PEM", help="the access server's transport key")
-    bundle.add_argument("--confirm", metavar="FINGERPRINT", help="refuse a transport key with another fingerprint")
-    bundle.add_argument("--hours", type=_hours, default=24, metavar="N", help="how long it may be imported")
-    bundle.add_argument("--out", type=Path, required=True, metavar="FILE")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, words: str, run: Callable[[argparse.Namespace], list[str]]) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=words, description=words)
+        _common(made, run)
+        return made
+
+    init = command("init", "make the vault, its transcript, and the first custodians", _init)
+    _people(init)
+    out = command("export", "write the public key that checks bundles", _export)
+    out.add_argument("--out", type=Path, required=True, metavar="FILE")
+    command("list", "say what is held, what was released, and what was asked for", _list)
+    do = command("execute", "do what a request says, once enough custodians have approved", _execute)
+    do.add_argument("request", type=Path)
+    do.add_argument("approval", type=Path, nargs="*")
+    do.add_argument("--to", type=Path, metavar="PEM", help="the transport key that the request names")
+    do.add_argument("--out", type=Path, metavar="FILE", help="the bundle or order to write")
+    ask = commands.add_parser("request", help="ask for an act", description="ask for an act")
+    _requests(ask.add_subparsers(dest="act", required=True, metavar="ACT"))
     return parser
 
 
-def _read_public(path: Path) -> bytes:
+def _requests(acts: Any) -> None:
+    """`request generate|epoch|release|arm|disarm|policy`, each with what its words need."""
+
+    def act(kind: Act, words: str, details: Callable[..., dict[str, str]]) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = acts.add_parser(kind.value, help=words, description=words)
+        _common(made, _request)
+        made.set_defaults(act=kind, details=details)
+        made.add_argument("--out", type=Path, required=True, metavar="FILE", help="the request, for the custodians")
+        made.add_argument("--days", type=_whole(31), default=7, metavar="N", help="how long it may be approved")
+        return made
+
+    act(Act.GENERATE, "the next generation's master block", _generate_details)
+    epoch = act(Act.EPOCH, "the next epoch's replacement block and pair", _epoch_details)
+    epoch.add_argument("--rsa-bits", type=int, default=RSA_BITS, metavar="N")
+    for kind, words, details in (
+        (Act.RELEASE, "a bundle to issue cards with", _release_details),
+        (Act.ARM, "a bundle with an epoch's private key, to replace with", _arm_details),
+    ):
+        made = act(kind, words, details)
+        made.add_argument("--generation", type=int, required=True, metavar="N")
+        made.add_argument("--epoch", type=int, required=True, metavar="N")
+        made.add_argument("--to", type=Path, required=True, metavar="PEM", help="the access server's transport key")
+        made.add_argument("--hours", type=_whole(24 * 31), default=24, metavar="N", help="how long it may be imported")
+        if kind is Act.ARM:
+            made.add_argument("--campaign", metavar="ID")
+            made.add_argument("--generation-from", type=int, metavar="N", help="the oldest generation to replace")
+            made.add_argument("--campaign-days", type=_whole(3660), default=365, metavar="N")
+    disarm = act(Act.DISARM, "that a campaign ends with open cases", _disarm_details)
+    disarm.add_argument("--campaign", required=True, metavar="ID")
+    disarm.add_argument("--cases", required=True, metavar="HEX", help="the list, as `kioskd access disarm` shows it")
+    disarm.add_argument("--to", type=Path, required=True, metavar="PEM", help="the access server's transport key")
+    _people(act(Act.POLICY, "other custodians, or another quorum", _policy_details))
+
+
+def _common(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], list[str]]) -> None:
+    parser.set_defaults(run=run)
+    add_vault_arguments(parser)
+    parser.add_argument("--transcript", type=Path, required=True, metavar="FILE", help="where every ceremony is kept")
+
+
+def _people(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--custodian", action="append", required=True, metavar="NAME=PEM", help="a custodian's public key; repeat it"
+    )
+    parser.add_argument("--quorum", type=int, required=True, metavar="M", help="how many of them must approve")
+
+
+def _custodian(text: str) -> Custodian:
+    name, _, file = text.partition("=")
+    try:
+        return Custodian(name, ed25519_raw(_read(Path(file))))
+    except ValueError as wrong:
+        raise BadConfiguration(f"--custodian {name}: {wrong}") from wrong
+
+
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as wrong:
         raise BadConfiguration(f"{path}: cannot be read: {wrong.strerror}") from wrong
 
 
-def _write_public(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as wrong:
-        raise BadConfiguration(f"{path}: cannot be written: {wrong.strerror}") from wrong
+def _write(path: Path, content: bytes) -> None:
+    if path.exists():
+        raise BadConfiguration(f"{path}: exists already")
+    write_private(path, content, new=True)
+    path.chmod(0o644)
 
 
-def _hours(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 24 * 366:
-        raise argparse.ArgumentTypeError("1 to 8784 hours")
-    return int(text)
+def _whole(most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"1 to {most}")
+        return int(text)
+
+    return number
 
 
 def _numbers(numbers: tuple[int, ...]) -> str:

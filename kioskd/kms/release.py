@@ -36,6 +36,18 @@ class KmsVault(Protocol):
         """What is held, without a key."""
         ...
 
+    def sign(self, text: bytes) -> bytes:
+        """An Ed25519 signature by this server's signing key."""
+        ...
+
+    def head(self) -> tuple[int, bytes]:
+        """The number and digest of the transcript's newest entry, as far as this vault was told."""
+        ...
+
+    def remember_head(self, number: int, digest: bytes) -> None:
+        """Notes the transcript's newest entry: an older copy put back is found out."""
+        ...
+
 
 def release(
     vault: KmsVault,

@@ -16,6 +16,7 @@ from kioskd.kms.release import release
 from kioskd.rekey.bundle import BLOCK_BYTES, BundleContents, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
 from kioskd.rekey.release import KmsHoldings, Release, check_release
+from kioskd.rekey.transcript import BEGINNING
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import RSA_BITS, load_private, make_rsa, seal_bundle
 from kioskd.virtual.sealed import Cost, SealedFile
@@ -40,6 +41,7 @@ class _Held:
     blocks: Mapping[int, Secret] = field(default_factory=dict)
     epochs: Mapping[int, KmsEpoch] = field(default_factory=dict)
     releases: tuple[Release, ...] = ()
+    head: tuple[int, bytes] = (0, BEGINNING)
 
     def encode(self) -> Secret:
         plain = {
@@ -53,6 +55,7 @@ class _Held:
                 [r.id.hex(), r.purpose, r.generation, r.epoch, r.recipient.hex(), r.not_before, r.not_after]
                 for r in self.releases
             ],
+            "head": [self.head[0], self.head[1].hex()],
         }
         return Secret(json.dumps(plain).encode())
 
@@ -71,16 +74,46 @@ class _Held:
                     Release(bytes.fromhex(name), BundlePurpose(purpose), gen, epoch, bytes.fromhex(to), start, end)
                     for name, purpose, gen, epoch, to, start, end in plain["releases"]
                 ),
+                head=(int(plain["head"][0]), bytes.fromhex(plain["head"][1])),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as wrong:
             raise VaultError("the vault's content is of another version") from wrong
 
 
-class KmsVault:
-    """The software vault of the key management server; every change is sealed before it counts."""
+class KmsSigner:
+    """The signing key in the sealed file, and the note of the transcript's newest entry beside it."""
 
     def __init__(self, file: SealedFile) -> None:
         self._file = file
+
+    def sign(self, text: bytes) -> bytes:
+        """An Ed25519 signature by this server's signing key."""
+        return self._signing_key().sign(text)
+
+    def head(self) -> tuple[int, bytes]:
+        """The number and digest of the transcript's newest entry, as far as this vault was told."""
+        return self._held().head
+
+    def remember_head(self, number: int, digest: bytes) -> None:
+        """Notes the transcript's newest entry."""
+        self._change(lambda held: replace(held, head=(number, digest)))
+
+    def public_key(self) -> bytes:
+        """The key that checks this server's bundles, PEM; an access server pins it."""
+        return pem_of(self._signing_key().public_key())
+
+    def _signing_key(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self._held().signing.reveal())
+
+    def _held(self) -> _Held:
+        return _Held.decode(self._file.content())
+
+    def _change(self, edit: Callable[[_Held], _Held]) -> None:
+        self._file.change(lambda content: edit(_Held.decode(content)).encode())
+
+
+class KmsVault(KmsSigner):
+    """The software vault of the key management server; every change is sealed before it counts."""
 
     @classmethod
     def create(cls, path: Path, passphrase: Secret, cost: Cost | None = None) -> "KmsVault":
@@ -137,7 +170,8 @@ class KmsVault:
 
         def write_down(held: _Held) -> _Held:
             kept = held.epochs.get(note.epoch)
-            check_release(note, note.generation in held.blocks, kept is not None, kept is not None and kept.armed)
+            ended = kept is not None and kept.armed and note.purpose is BundlePurpose.ISSUE
+            check_release(note.generation, note.epoch, note.generation in held.blocks, kept is not None, ended)
             assert kept is not None
             armed = replace(kept, armed=kept.armed or note.purpose is BundlePurpose.REPLACE)
             return replace(held, epochs={**held.epochs, note.epoch: armed}, releases=(*held.releases, note))
@@ -156,10 +190,6 @@ class KmsVault:
         )
         return seal_bundle(header, contents, read_transport_key(transport), self._signing_key())
 
-    def public_key(self) -> bytes:
-        """The key that checks this server's bundles, PEM; an access server pins it."""
-        return pem_of(self._signing_key().public_key())
-
     def holdings(self) -> KmsHoldings:
         """What is held, without a key."""
         held = self._held()
@@ -170,12 +200,3 @@ class KmsVault:
             armed=tuple(sorted(number for number, one in held.epochs.items() if one.armed)),
             releases=held.releases,
         )
-
-    def _signing_key(self) -> Ed25519PrivateKey:
-        return Ed25519PrivateKey.from_private_bytes(self._held().signing.reveal())
-
-    def _held(self) -> _Held:
-        return _Held.decode(self._file.content())
-
-    def _change(self, edit: Callable[[_Held], _Held]) -> None:
-        self._file.change(lambda content: edit(_Held.decode(content)).encode())

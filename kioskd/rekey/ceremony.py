@@ -38,10 +38,14 @@ _TO = "to the access server {recipient}"
 _WORDS = {
     Act.GENERATE: "Make the master block of generation {generation}.",
     Act.EPOCH: "Make epoch {epoch}: a replacement block and an RSA pair of {bits} bits.",
-    Act.RELEASE: f"Release generation {{generation}} and the issuing keys of epoch {{epoch}} {_TO}.",
+    Act.RELEASE: (
+        f"Release generation {{generation}} and the issuing keys of epoch {{epoch}} {_TO}; "
+        "the bundle can be taken in for {hours} hours."
+    ),
     Act.ARM: (
         f"Release generation {{generation}} and the PRIVATE KEY of epoch {{epoch}} {_TO}, for the campaign "
-        "{campaign}, whose window is {window}. Issuing under epoch {epoch} ends for ever."
+        "{campaign} from generation {generation_from}, whose window is {window}; the bundle can be taken in for "
+        "{hours} hours. Issuing under epoch {epoch} ends for ever."
     ),
     Act.DISARM: (
         "Accept that the campaign {campaign} is disarmed at the access server {recipient} with the open cases of the "
@@ -189,12 +193,6 @@ class Executed:
 
 
 Event = Founded | Requested | Approved | Executed
-EVENT_KINDS: dict[str, type[Founded] | type[Requested] | type[Approved] | type[Executed]] = {
-    "founded": Founded,
-    "requested": Requested,
-    "approved": Approved,
-    "executed": Executed,
-}
 
 
 @dataclass(frozen=True, slots=True)

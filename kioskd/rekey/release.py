@@ -36,11 +36,11 @@ class KmsHoldings:
     releases: tuple[Release, ...]
 
 
-def check_release(note: Release, generation: bool, epoch: bool, armed: bool) -> None:
-    """`VaultError` for a release of what is not held, or of issuing keys after the epoch was armed."""
-    if not generation:
-        raise VaultError(f"generation {note.generation}: there is none; make it first")
-    if not epoch:
-        raise VaultError(f"epoch {note.epoch}: there is none; make it first")
-    if note.purpose is BundlePurpose.ISSUE and armed:
-        raise VaultError(f"epoch {note.epoch}: was released for replacement; issue under another epoch")
+def check_release(generation: int, epoch: int, has_generation: bool, has_epoch: bool, ended: bool) -> None:
+    """`VaultError` for a release of what is not held, or of issuing keys whose epoch has `ended` its issuing."""
+    if not has_generation:
+        raise VaultError(f"generation {generation}: there is none; make it first")
+    if not has_epoch:
+        raise VaultError(f"epoch {epoch}: there is none; make it first")
+    if ended:
+        raise VaultError(f"epoch {epoch}: was released for replacement; issue under another epoch")

@@ -4,14 +4,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from kioskd.errors import BadTranscript, Malformed, NotApproved
-from kioskd.rekey.ceremony import EVENT_KINDS, Ceremony, Event, Verify
+from kioskd.rekey.ceremony import Approved, Ceremony, Event, Executed, Founded, Requested, Verify
 from kioskd.shape import from_plain, to_plain
 
 _CONTEXT = b"kioskd transcript\n"
-_KIND_NAMES = {kind: name for name, kind in EVENT_KINDS.items()}
 Sign = Callable[[bytes], bytes]
 BEGINNING = bytes(32)
 
@@ -23,9 +21,33 @@ class Entry:
     number: int
     previous: bytes  # the digest of the entry before
     at: int
-    kind: str
-    body: Any
+    founded: Founded | None = None
+    requested: Requested | None = None
+    approved: Approved | None = None
+    executed: Executed | None = None
     signature: bytes = b""
+
+    @classmethod
+    def of(cls, number: int, previous: bytes, at: int, event: Event) -> "Entry":
+        """The entry of an event, not signed."""
+        match event:
+            case Founded():
+                return cls(number, previous, at, founded=event)
+            case Requested():
+                return cls(number, previous, at, requested=event)
+            case Approved():
+                return cls(number, previous, at, approved=event)
+            case Executed():
+                return cls(number, previous, at, executed=event)
+
+    @property
+    def event(self) -> Event:
+        """Its one event; `BadTranscript` for none or several."""
+        kinds: tuple[Event | None, ...] = (self.founded, self.requested, self.approved, self.executed)
+        there = [one for one in kinds if one is not None]
+        if len(there) != 1:
+            raise BadTranscript(f"entry {self.number}: has {len(there)} events, not one")
+        return there[0]
 
     @property
     def signed_part(self) -> bytes:
@@ -36,15 +58,6 @@ class Entry:
     def digest(self) -> bytes:
         """What the next entry names: signature included."""
         return hashlib.sha256(_compact(self)).digest()
-
-    @property
-    def event(self) -> Event:
-        """The event; `BadTranscript` if it does not read."""
-        try:
-            event: Event = from_plain(EVENT_KINDS[self.kind], self.body, self.kind)
-        except (KeyError, Malformed, ValueError) as wrong:
-            raise BadTranscript(f"entry {self.number}: {wrong}") from wrong
-        return event
 
     def encode(self) -> bytes:
         """One line."""
@@ -76,8 +89,7 @@ class Transcript:
     ) -> "tuple[Entry, Transcript]":
         """The next entry, signed, and the transcript with it; `NotApproved` for an event that may not happen."""
         ceremony = self.ceremony.after(event, at, verify)
-        kind, body = _KIND_NAMES[type(event)], to_plain(event)
-        entry = Entry(self.number + 1, self.head, at, kind, body)
+        entry = Entry.of(self.number + 1, self.head, at, event)
         entry = replace(entry, signature=sign(entry.signed_part))
         return entry, self.extended(entry, ceremony)
 

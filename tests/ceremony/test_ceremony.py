@@ -176,10 +176,12 @@ def test_a_policy_takes_two_different_people_at_least(quorum: int, names: tuple[
 def test_a_custodian_reads_what_will_happen() -> None:
     window = "2026-11-25 to 2026-12-25"
     said = {"generation": "2", "epoch": "1", "recipient": "AB12", "campaign": "leak", "window": window}
+    said |= {"generation_from": "1", "hours": "24"}
     asked = request(Act.ARM, said)
     assert asked.words == (
-        "Release generation 2 and the PRIVATE KEY of epoch 1 to the access server AB12, for the campaign leak, "
-        "whose window is 2026-11-25 to 2026-12-25. Issuing under epoch 1 ends for ever."
+        "Release generation 2 and the PRIVATE KEY of epoch 1 to the access server AB12, for the campaign leak from "
+        "generation 1, whose window is 2026-11-25 to 2026-12-25; the bundle can be taken in for 24 hours. "
+        "Issuing under epoch 1 ends for ever."
     )
     assert asked.words.encode() in approval_text(asked, "alice")
 

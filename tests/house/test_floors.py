@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "kioskd"
 
 BASE = ("errors", "outcome", "outcomes", "outcomes_services", "secret", "shape", "private_file", "config", "version")
-ROLES = ("kiosk", "access", "kms", "station", "hsm", "ca", "demo", "sim")
+ROLES = ("kiosk", "access", "kms", "station", "custodian", "audit", "hsm", "ca", "demo", "sim")
 FLOORS = (
     *((name, 0) for name in BASE),
     ("gp", 1),

@@ -1,36 +1,73 @@
-"""`kioskd kms` from the first command to the bundle, and what it says to bad input."""
+"""`kioskd kms` from the first command to the bundle, each act with its custodians, and what it says to bad input."""
 
+import json
 import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from kioskd.audit.cli import main as audit
+from kioskd.custodian.cli import main as custodian
 from kioskd.kms.cli import main
 from kioskd.private_file import write_private
+from kioskd.rekey.ceremony import Request
+from kioskd.rekey.papers import read_paper
 from kioskd.secret import Secret
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
 
 PHRASE = Secret(b"a")
+PEOPLE = ("alice", "bob", "carol")
 
 
 class Desk:
-    """A folder with a passphrase file and an access server's transport key."""
+    """A folder with a KMS, its three custodians' keys, and an access server's transport key."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, command: str, *words: str) -> int:
-        """One command on this folder's vault; `@name` is a file of the folder."""
-        paths = [str(self.folder / word[1:]) if word.startswith("@") else word for word in words]
-        vault, phrase = str(self.folder / "kms"), str(self.folder / "phrase")
-        return main([command, "--vault", vault, "--passphrase-file", phrase, *paths])
+    def paths(self, words: tuple[str, ...]) -> list[str]:
+        """`@name` is a file of the folder."""
+        return [word.replace("@", f"{self.folder}/") for word in words]
 
-    def release(self, *words: str) -> int:
-        """An issue bundle of generation 1 and epoch 1, unless the words say otherwise."""
-        usual = ("--purpose", "issue", "--generation", "1", "--epoch", "1", "--to", "@transport.pem", "--out", "@b")
-        return self.run("release", *usual, *words)
+    def run(self, command: str, *words: str) -> int:
+        """One command on this folder's vault."""
+        vault = ("--vault", "@kms", "--passphrase-file", "@phrase", "--transcript", "@transcript")
+        return main([*command.split(), *self.paths((*vault, *words))])
+
+    def init(self, *words: str) -> int:
+        """Sets the KMS up with its three custodians."""
+        people = (word for name in PEOPLE for word in ("--custodian", f"{name}=@{name}.pem"))
+        return self.run("init", *people, "--quorum", "2", *words)
+
+    def ask(self, act: str, *words: str, name: str = "request") -> int:
+        """A request, in a file of that name."""
+        return self.run(f"request {act}", *words, "--out", f"@{name}")
+
+    def approve(self, who: str, name: str = "request", yes: str | None = None) -> int:
+        """Somebody approves it, in a file NAME.WHO."""
+        asked = read_paper(Request, (self.folder / name).read_bytes(), name)
+        keys = ("--key", f"@{who}.key", "--passphrase-file", "@phrase", "--name", who)
+        words = (f"@{name}", *keys, "--out", f"@{name}.{who}", "--yes", yes or asked.fingerprint)
+        return custodian(["approve", *self.paths(words)])
+
+    def act(self, act: str, *words: str, how: tuple[str, ...] = (), name: str = "request") -> int:
+        """The whole way: asked, approved by two, executed."""
+        for old in self.folder.glob(f"{name}*"):
+            old.unlink()
+        assert self.ask(act, *words, name=name) == 0
+        assert self.approve("alice", name) == self.approve("bob", name) == 0
+        return self.execute(*how, name=name)
+
+    def execute(self, *how: str, name: str = "request", who: tuple[str, ...] = ("alice", "bob")) -> int:
+        """Executes it with those approvals."""
+        return self.run("execute", f"@{name}", *(f"@{name}.{one}" for one in who), *how)
+
+    def release(self, *words: str, act: str = "release") -> int:
+        """A bundle of generation 1 and epoch 1."""
+        usual = ("--generation", "1", "--epoch", "1", "--to", "@transport.pem")
+        return self.act(act, *usual, *words, how=("--to", "@transport.pem", "--out", "@b"))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +77,11 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_private(desk.folder / "phrase", b"correct horse\n")
     access = SoftVault.create(desk.folder / "access", PHRASE, cost=Cost(n=2, r=1), rsa_bits=2048)
     (desk.folder / "transport.pem").write_bytes(access.transport_key())
-    assert desk.run("init") == desk.run("generate") == desk.run("epoch", "--rsa-bits", "2048") == 0
+    for name in (*PEOPLE, "mallory"):
+        keys = ("--key", f"@{name}.key", "--passphrase-file", "@phrase", "--public", f"@{name}.pem")
+        assert custodian(["new-key", *desk.paths(keys)]) == 0
+    assert desk.init() == desk.act("generate") == desk.act("epoch", "--rsa-bits", "2048") == 0
+    assert desk.run("export", "--out", "@kms.pem") == 0
     return desk.folder
 
 
@@ -49,21 +90,13 @@ def stocked(stock: Path, tmp_path: Path) -> Desk:
     return Desk(Path(shutil.copytree(stock, tmp_path / "desk")))
 
 
-def test_the_way_from_nothing_to_an_imported_bundle(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_way_to_an_imported_bundle(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk = stocked
-    (desk.folder / "kms").unlink()
     access = SoftVault.open(desk.folder / "access", PHRASE)
-    for command in (
-        ("init",),
-        ("generate",),
-        ("epoch", "--rsa-bits", "2048"),
-        ("export", "--out", "@kms.pem"),
-    ):
-        assert desk.run(*command) == 0
-        said = capsys.readouterr()
-        assert said.err == ""
-        assert said.out.count("Next: ") == 1
-    assert desk.release("--confirm", access.transport_fingerprint().hex()) == 0
+    assert desk.release() == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "Release generation 1 and the issuing keys of epoch 1 to the access server " in said.out
     bundle, key = (desk.folder / "b").read_bytes(), (desk.folder / "kms.pem").read_bytes()
     assert access.import_bundle(bundle, key, int(time.time())).epoch == 1
     assert desk.run("list") == 0
@@ -72,12 +105,143 @@ def test_the_way_from_nothing_to_an_imported_bundle(stocked: Desk, capsys: pytes
     assert "issue, generation 1, epoch 1" in said.out
 
 
-def test_a_replace_bundle_says_that_the_epoch_is_armed(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    assert stocked.release("--purpose", "replace") == 0
-    assert "Epoch 1 is armed" in capsys.readouterr().out
-    assert stocked.release("--out", "@other") == 2
+def test_arming_names_its_campaign_and_ends_issuing(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stocked.release("--campaign", "leak", "--generation-from", "0", "--campaign-days", "30", act="arm") == 0
+    assert "the PRIVATE KEY of epoch 1" in capsys.readouterr().out
+    header = json.loads((stocked.folder / "b").read_bytes())["header"]
+    assert header["campaign"]["id"] == "leak"
+    assert header["campaign"]["not_after"] - header["campaign"]["not_before"] == pytest.approx(30 * 86400, abs=400)
+    (stocked.folder / "request").unlink()
+    assert stocked.ask("release", "--generation", "1", "--epoch", "1", "--to", "@transport.pem") == 2
     assert "released for replacement" in capsys.readouterr().err
-    assert not (stocked.folder / "other").exists()
+    assert not (stocked.folder / "request").exists()
+
+
+def test_nothing_is_done_before_two_custodians_have_approved(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    (stocked.folder / "request").unlink()
+    assert stocked.ask("generate") == 0
+    for name in PEOPLE[:2]:
+        (stocked.folder / f"request.{name}").unlink()
+    for who in ((), ("alice",)):
+        for name in who:
+            assert stocked.approve(name) == 0
+        assert stocked.execute(who=who) == 2
+        assert f"{len(who)} of 2 have approved" in capsys.readouterr().err
+    assert stocked.approve("bob") == 0
+    assert stocked.execute(who=("bob",)) == 0, "Alice's approval was kept"
+    assert "Made generation 2." in capsys.readouterr().out
+    assert stocked.execute(who=()) == 2
+    assert "the next generation is 3 by now" in capsys.readouterr().err
+
+
+def test_a_custodian_reads_and_confirms_what_will_happen(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    (stocked.folder / "request").unlink()
+    (stocked.folder / "request.alice").unlink()
+    assert stocked.ask("epoch") == 0
+    assert custodian(["show", str(stocked.folder / "request")]) == 0
+    assert "Make epoch 2: a replacement block and an RSA pair of 3072 bits." in capsys.readouterr().out
+    assert stocked.approve("alice", yes="00") == 2
+    assert "that is not the fingerprint of this request; nothing was approved" in capsys.readouterr().err
+    assert not (stocked.folder / "request.alice").exists()
+
+
+def test_an_altered_request_is_refused(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stocked.release() == 0
+    (stocked.folder / "b").unlink()
+    asked = stocked.folder / "request"
+    asked.write_text(asked.read_text().replace('"24"', '"48"'))
+    assert stocked.execute("--to", "@transport.pem", "--out", "@b") == 2
+    assert "no such request was made here, or it was altered" in capsys.readouterr().err
+    assert not (stocked.folder / "b").exists()
+
+
+def test_another_transport_key_than_the_approved_one_is_refused(
+    stocked: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = SoftVault.create(tmp_path / "other", PHRASE, cost=Cost(n=2, r=1), rsa_bits=2048)
+    (stocked.folder / "other.pem").write_bytes(other.transport_key())
+    usual = ("--generation", "1", "--epoch", "1", "--to", "@transport.pem")
+    assert stocked.act("release", *usual, how=("--to", "@other.pem", "--out", "@b")) == 2
+    assert "not the transport key whose fingerprint the custodians approved" in capsys.readouterr().err
+
+
+def test_a_custodian_is_replaced_by_the_others(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    people = ("--custodian", "alice=@alice.pem", "--custodian", "bob=@bob.pem", "--custodian", "mallory=@mallory.pem")
+    assert stocked.act("policy", *people, "--quorum", "2") == 0
+    for file in stocked.folder.glob("request*"):
+        file.unlink()
+    assert stocked.ask("generate") == stocked.approve("carol") == stocked.approve("mallory") == 0
+    assert stocked.execute(who=("carol",)) == 2
+    assert "carol: is no custodian" in capsys.readouterr().err
+    assert stocked.approve("alice") == 0
+    assert stocked.execute(who=("alice", "mallory")) == 0
+
+
+# --- the transcript ---------------------------------------------------------------------------------------------------
+
+
+def verify(desk: Desk, *more: str) -> int:
+    """The audit of the desk's transcript."""
+    return audit(["verify", *desk.paths(("@transcript", "--kms-key", "@kms.pem", *more))])
+
+
+def test_the_transcript_is_verified_offline(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(stocked) == 0
+    said = capsys.readouterr().out
+    assert "9 entries, each signed and in its place." in said
+    assert "approved by alice, bob: Make the master block of generation 1." in said
+    assert "Now 2 of 3 custodians approve: alice, bob, carol." in said
+
+
+@pytest.mark.parametrize("line", range(9))
+@pytest.mark.parametrize("how", ["without", "twice", "altered", "swapped"])
+def test_a_transcript_with_a_line_taken_out_doubled_altered_or_swapped_is_refused(
+    stocked: Desk, line: int, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = stocked.folder / "transcript"
+    lines = file.read_bytes().splitlines(keepends=True)
+    if how == "without":
+        changed = lines[:line] + lines[line + 1 :]
+    elif how == "twice":
+        changed = [*lines[: line + 1], *lines[line:]]
+    elif how == "altered":
+        changed = [*lines[:line], lines[line].replace(b'"at":1', b'"at":2', 1), *lines[line + 1 :]]
+    else:
+        changed = [*lines[:line], *lines[line : line + 2][::-1], *lines[line + 2 :]]
+    file.write_bytes(b"".join(changed))
+    last = line == len(lines) - 1
+    newest = json.loads(lines[-1])["previous"]
+    if how == "swapped" and last:
+        return
+    if how == "without" and last:
+        assert verify(stocked) == 0, "a chain does not show what is missing at its end"
+        assert stocked.run("list") == 2, "but the vault knows its newest entry"
+        assert "is not the newest transcript of this vault" in capsys.readouterr().err
+        assert verify(stocked, "--head", newest) == 0
+        return
+    assert verify(stocked) == 2
+    assert "line " in capsys.readouterr().err
+    assert stocked.run("list") == 2
+
+
+def test_a_head_that_was_written_down_shows_what_is_missing_at_the_end(
+    stocked: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify(stocked) == 0
+    head = capsys.readouterr().out.split("Newest: ")[1].split()[0]
+    file = stocked.folder / "transcript"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+    assert verify(stocked, "--head", head) == 2
+    assert "lines are missing at its end" in capsys.readouterr().err
+
+
+def test_a_transcript_of_another_server_is_refused(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    (stocked.folder / "kms.pem").write_bytes((stocked.folder / "mallory.pem").read_bytes())
+    assert verify(stocked) == 2
+    assert "was not signed by this key management server" in capsys.readouterr().err
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -86,30 +250,51 @@ def test_a_replace_bundle_says_that_the_epoch_is_armed(stocked: Desk, capsys: py
         (("--generation", "2"), "generation 2: there is none"),
         (("--epoch", "9"), "epoch 9: there is none"),
         (("--generation", "one"), "invalid int"),
-        (("--purpose", "steal"), "invalid choice"),
         (("--to", "@absent.pem"), "absent.pem: cannot be read"),
         (("--to", "@phrase"), "transport key: is not a public key"),
-        (("--confirm", "00"), "fingerprint is not the confirmed one"),
         (("--out", "@phrase"), "phrase: exists already"),
-        (("--out", "@no/such/folder"), "cannot be written"),
-        (("--hours", "0"), "1 to 8784 hours"),
+        (("--hours", "0"), "1 to 744"),
+        (("--days", "32"), "1 to 31"),
     ],
 )
-def test_a_bad_release_is_a_sentence_and_exit_code_2(
+def test_a_bad_request_is_a_sentence_and_exit_code_2(
     stocked: Desk, words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert stocked.release(*words) == 2
+    before = (stocked.folder / "transcript").read_bytes() if "@phrase" not in words[1:] else b""
+    usual = ("--generation", "1", "--epoch", "1", "--to", "@transport.pem", "--out", "@new")
+    assert stocked.run("request release", *usual, *words) == 2
     said = capsys.readouterr()
     assert sentence in said.err
     assert "Traceback" not in said.err
     assert said.out == ""
+    assert before in (b"", (stocked.folder / "transcript").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--quorum", "1"), "a quorum of 1 among 3"),
+        (("--quorum", "4"), "a quorum of 4 among 3"),
+        (("--custodian", "alice=@bob.pem"), "two custodians have one name or one key"),
+        (("--custodian", "dave=@phrase"), "KMS key: is not a public key"),
+        (("--custodian", "d e=@mallory.pem"), "a custodian has a name"),
+    ],
+)
+def test_custodians_that_are_none_are_a_sentence(
+    stocked: Desk, words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (stocked.folder / "kms").unlink()
+    (stocked.folder / "transcript").unlink()
+    assert stocked.init(*words) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (stocked.folder / "kms").exists()
 
 
 def test_bad_files_are_a_sentence_and_exit_code_2(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     phrase = stocked.folder / "phrase"
-    assert stocked.run("init") == 2
-    assert "kms: exists already" in capsys.readouterr().err
-    assert stocked.run("epoch", "--rsa-bits", "512") == 2
+    assert stocked.init() == 2
+    assert "transcript: exists already" in capsys.readouterr().err
+    assert stocked.run("request epoch", "--rsa-bits", "512", "--out", "@new") == 2
     assert "2048" in capsys.readouterr().err
     phrase.write_bytes(b"wrong horse\n")
     assert stocked.run("list") == 2
@@ -122,3 +307,6 @@ def test_bad_files_are_a_sentence_and_exit_code_2(stocked: Desk, capsys: pytest.
     assert stocked.run("list") == 2
     assert "is not a sealed file" in capsys.readouterr().err
     assert main([]) == 2
+    (stocked.folder / "request").write_text("{}")
+    assert stocked.execute(who=()) == 2
+    assert "request: is no request" in capsys.readouterr().err

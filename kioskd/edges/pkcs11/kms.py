@@ -17,11 +17,13 @@ from kioskd.errors import VaultError
 from kioskd.rekey.bundle import Bundle, BundleHeader, BundlePurpose
 from kioskd.rekey.bundle_check import ed25519_pem, fingerprint_of, read_kms_key, rsa_numbers, spki_of_pem
 from kioskd.rekey.release import KmsHoldings, Release, check_release
+from kioskd.rekey.transcript import BEGINNING
 from kioskd.shape import from_plain, to_plain
 
 _OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
 _EDWARDS25519 = b"\x13\x0cedwards25519"
 _SIGNING = "signing"
+_HEAD = "transcript head"
 SECRET, PUBLIC, PRIVATE = ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY
 
 
@@ -107,11 +109,24 @@ class TokenKms:
         """Writes a release down; `VaultError` for what is not held, or may not be released any more."""
         held = self.holdings()
         known = note.epoch in (*held.issuing, *held.armed)
-        check_release(note, note.generation in held.generations, known, note.epoch in held.armed)
+        ended = note.epoch in held.armed and note.purpose is BundlePurpose.ISSUE
+        check_release(note.generation, note.epoch, note.generation in held.generations, known, ended)
         with self._token.guard("release"):
             if note.purpose is BundlePurpose.REPLACE:
                 self._token.note(f"armed {note.epoch}", b"")
             self._token.note(f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
+
+    def head(self) -> tuple[int, bytes]:
+        """The number and digest of the transcript's newest entry, as far as this token was told."""
+        with self._token.guard("transcript's head"):
+            heads = [json.loads(value) for _, value in self._token.notes(_HEAD)]
+        number, digest = max(heads) if heads else (0, BEGINNING.hex())
+        return int(number), bytes.fromhex(digest)
+
+    def remember_head(self, number: int, digest: bytes) -> None:
+        """Notes the transcript's newest entry."""
+        with self._token.guard("transcript's head"):
+            self._token.note(_HEAD, json.dumps([number, digest.hex()]).encode())
 
     def holdings(self) -> KmsHoldings:
         """What is held, in numbers."""
