@@ -93,7 +93,7 @@ def _session_keys(session: Any, bits: int) -> Finding:
     key = session.generate_key(KeyType.AES, bits, store=False, template=templates.card_key())
     static = KeySet(TokenKey(key), TokenKey(key), TokenKey(key))
     try:
-        made = session_keys(session, static, bytes(8), bytes(8), bits)
+        made = session_keys(session, static, bytes(16), bits)
     except exceptions.PKCS11Error as wrong:
         return Finding(job, Place.IMPOSSIBLE, type(wrong).__name__)
     finally:

@@ -40,19 +40,21 @@ class TokenKey:
         return "<TokenKey>"
 
 
-def session_keys(session: Any, static: KeySet, host: bytes, card: bytes, bits: int) -> SessionKeys:
-    """The session keys as objects of the token (Amendment D 6.2.1).
+def session_keys(session: Any, static: KeySet, context: bytes, bits: int, s_mac: TokenKey | None = None) -> SessionKeys:
+    """The session keys as objects of the token (Amendment D 6.2.1); `s_mac` is one of them, if it was made before."""
+    mac = s_mac if s_mac is not None else session_key(session, static.mac, S_MAC, context, bits)
+    return SessionKeys(
+        session_key(session, static.enc, S_ENC, context, bits),
+        mac,
+        session_key(session, static.mac, S_RMAC, context, bits),
+    )
 
-    Of 128 bits they are made inside; longer ones cross as the CMACs that they are, and go back in.
-    """
-    context = host + card
 
-    def made(key: Any, constant: int) -> TokenKey:
-        if bits == _INSIDE_BITS:
-            return _derived_inside(key, constant, context)
-        return _imported(session, kdf(key, constant, context, bits))
-
-    return SessionKeys(made(static.enc, S_ENC), made(static.mac, S_MAC), made(static.mac, S_RMAC))
+def session_key(session: Any, key: Any, constant: int, context: bytes, bits: int) -> TokenKey:
+    """One session key for both challenges: of 128 bits it is made inside; a longer one crosses and goes back in."""
+    if bits == _INSIDE_BITS:
+        return _derived_inside(key, constant, context)
+    return _imported(session, kdf(key, constant, context, bits))
 
 
 def _derived_inside(key: TokenKey, constant: int, context: bytes) -> TokenKey:

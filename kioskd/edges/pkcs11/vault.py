@@ -9,13 +9,13 @@ from pkcs11 import KeyType, Mechanism, ObjectClass
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.judgement import refuse_leaks
 from kioskd.edges.pkcs11.key_sets import TokenKeySets, TokenSet
-from kioskd.edges.pkcs11.keys import TokenKey, session_keys
+from kioskd.edges.pkcs11.keys import TokenKey, session_key, session_keys
 from kioskd.edges.pkcs11.token import Token
 from kioskd.errors import ChannelBroken, VaultError
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import AES_TYPE, S8_BYTES, InitializeUpdateAnswer, KeyField
-from kioskd.gp.keys import BLOCK_BYTES, kcv_aes
-from kioskd.gp.scp03 import LEVELS, HostChannel, Mark, SessionKeys, card_cryptogram, unwrap
+from kioskd.gp.keys import BLOCK_BYTES, BlockKey, kcv_aes
+from kioskd.gp.scp03 import LEVELS, S_MAC, HostChannel, Mark, SessionKeys, card_cryptogram, unwrap
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
 
 _ZERO_IV = bytes(BLOCK_BYTES)
@@ -35,12 +35,22 @@ class _Channel:
     card_challenge: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """The S-MAC that checked a card's cryptogram."""
+
+    handle: int
+    context: bytes  # both challenges
+    s_mac: TokenKey
+
+
 class TokenVault(TokenKeySets):
     """`ports.Vault` on a token. Any thread may call it; one at a time is served."""
 
     def __init__(self, token: Token) -> None:
         super().__init__(token)
         self._channels: dict[int, _Channel] = {}
+        self._proof: _Proof | None = None
 
     @property
     def instant(self) -> bool:
@@ -59,12 +69,12 @@ class TokenVault(TokenKeySets):
     def proves(self, handle: KeyHandle, host_challenge: bytes, answer: bytes) -> bool:
         """Whether the INITIALIZE UPDATE answer's cryptogram is that of the key set; `Malformed` if it is none."""
         parsed = InitializeUpdateAnswer.parse(answer)
+        context = host_challenge + parsed.card_challenge
         with self._token.guard("card cryptogram"):
-            session = self._session(self._set(handle), host_challenge, parsed)
-            try:
-                return _proven(session, host_challenge, parsed)
-            finally:
-                _destroy(session)
+            static = self._set(handle)
+            s_mac = session_key(self._token.session, static.mac, S_MAC, context, static.bits)
+            self._keep_proof(_Proof(handle, context, s_mac))
+            return _proven(s_mac, host_challenge, parsed)
 
     def open_channel(self, handle: KeyHandle, host_challenge: bytes, answer: bytes, level: int) -> ChannelHandle:
         """A secure channel; `ChannelBroken` for an answer that `proves` refuses."""
@@ -73,8 +83,8 @@ class TokenVault(TokenKeySets):
         parsed = InitializeUpdateAnswer.parse(answer)
         with self._token.guard("secure channel"):
             static = self._set(handle)
-            session = self._session(static, host_challenge, parsed)
-            if not _proven(session, host_challenge, parsed):
+            session = self._session(handle, static, host_challenge + parsed.card_challenge)
+            if not _proven(session.mac, host_challenge, parsed):
                 _destroy(session)
                 raise ChannelBroken("the card's cryptogram is not that of the key set")
         host = HostChannel.begin(session, level, parsed.mac_bytes)
@@ -133,6 +143,8 @@ class TokenVault(TokenKeySets):
     def forget(self, handles: tuple[int, ...]) -> None:
         """Destroys key sets and channels; unknown handles are ignored."""
         with self._token.guard("forget"):
+            if self._proof is not None and self._proof.handle in handles:
+                self._keep_proof(None)
             for handle in handles:
                 known, channel = self._sets.pop(handle, None), self._channels.pop(handle, None)
                 if known is not None:
@@ -144,9 +156,20 @@ class TokenVault(TokenKeySets):
         if self._token.revive():
             self._sets.clear()
             self._channels.clear()
+            self._proof = None
 
-    def _session(self, static: TokenSet, host: bytes, answer: InitializeUpdateAnswer) -> SessionKeys:
-        return session_keys(self._token.session, static.keys, host, answer.card_challenge, static.bits)
+    def _session(self, handle: KeyHandle, static: TokenSet, context: bytes) -> SessionKeys:
+        """The session's keys; S-MAC is the one that has just proven the card, if that was in this session."""
+        proof, s_mac = self._proof, None
+        if proof is not None and (proof.handle, proof.context) == (handle, context):
+            s_mac, self._proof = proof.s_mac, None
+        return session_keys(self._token.session, static.keys, context, static.bits, s_mac)
+
+    def _keep_proof(self, proof: "_Proof | None") -> None:
+        """Keeps the S-MAC of the newest proof: a channel is mostly opened right after it."""
+        before, self._proof = self._proof, proof
+        if before is not None:
+            before.s_mac.handle.destroy()
 
     def _channel(self, handle: ChannelHandle) -> _Channel:
         if handle not in self._channels:
@@ -192,8 +215,8 @@ def _response(
         return None
 
 
-def _proven(session: SessionKeys, host_challenge: bytes, answer: InitializeUpdateAnswer) -> bool:
-    expected = card_cryptogram(session.mac, host_challenge, answer.card_challenge)
+def _proven(s_mac: BlockKey, host_challenge: bytes, answer: InitializeUpdateAnswer) -> bool:
+    expected = card_cryptogram(s_mac, host_challenge, answer.card_challenge)
     return compare_digest(expected, answer.card_cryptogram)
 
 
