@@ -12,7 +12,7 @@ from kioskd.access.campaigns import disarm, in_store
 from kioskd.access.vaults import open_vault
 from kioskd.config import AccessConfig, file_of
 from kioskd.edges.card_index import cards_of_epochs, issued_cards, open_cases
-from kioskd.edges.signed_export import sign, table_of
+from kioskd.edges.signed_export import sign, table_of, verify_command
 from kioskd.errors import BadBundle, BadConfiguration, CasesOpen
 from kioskd.private_file import read_private
 from kioskd.rekey.bundle import Campaign, in_words
@@ -65,7 +65,7 @@ def _export(config: AccessConfig, args: argparse.Namespace) -> None:
     except OSError as wrong:
         raise BadConfiguration(f"{args.out}: cannot be written: {wrong.strerror}") from wrong
     print(f"{len(rows)} cards are in {args.out}.")
-    print(f"Next: openssl cms -verify -CAfile ca.crt -inform PEM -in {args.out}")
+    print(f"Next: {verify_command('ca.crt', args.out)}")
 
 
 def _disarm(config: AccessConfig, args: argparse.Namespace) -> None:

@@ -94,6 +94,7 @@ def _import(config: AccessConfig, args: argparse.Namespace) -> None:
 
 def _serve(config: AccessConfig, args: argparse.Namespace) -> None:
     vault = open_vault(config)
+    vault.transport_key()  # a token that was never prepared is found out now
     if args.check:
         identity(config)
         holdings = vault.holdings()

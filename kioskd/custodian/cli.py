@@ -65,13 +65,22 @@ def _approve(args: argparse.Namespace) -> None:
     if args.out.exists():
         raise BadConfiguration(f"{args.out}: exists already")
     _tell(asked)
-    said = args.yes if args.yes is not None else input("Type the request's fingerprint to approve: ")
+    said = args.yes if args.yes is not None else _typed()
     if said.replace(" ", "").upper() != asked.digest.hex().upper():
         raise NotApproved("that is not the fingerprint of this request; nothing was approved")
     sign = open_personal_key(args.key, read_passphrase(args.passphrase_file))
     approval = Approval(asked.digest, args.name, sign(approval_text(asked, args.name)))
     write_private(args.out, write_paper(approval), new=True)
     print(f"Approved as {args.name}. Next: give {args.out} to the operator of the key management server.")
+
+
+def _typed() -> str:
+    """What the custodian types; nothing at the end of input or at Ctrl-C."""
+    try:
+        return input("Type the request's fingerprint to approve: ")
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return ""
 
 
 def _request(path: Path) -> Request:

@@ -1,6 +1,6 @@
 """Which card holds which key set, for the issuer's other systems: CSV in a CMS signature by this server's certificate.
 
-`openssl cms -verify -CAfile ca.crt -in cards.p7m -inform PEM` checks it and prints the table. It names no key.
+OpenSSL checks it and prints the table (`verify_command`). It names no key.
 """
 
 import csv
@@ -15,6 +15,11 @@ from kioskd.errors import BadConfiguration
 from kioskd.rekey.campaign import CardRow
 
 COLUMNS = ("card", "generation", "kvn", "install", "epoch", "state")
+
+
+def verify_command(ca: str, file: str) -> str:
+    """How to check an export; the certificate is a server's, so its purpose must be any."""
+    return f"openssl cms -verify -binary -purpose any -inform PEM -CAfile {ca} -in {file}"
 
 
 def table_of(rows: tuple[CardRow, ...]) -> bytes:

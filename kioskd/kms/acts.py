@@ -52,15 +52,20 @@ def perform(vault: KmsVault, request: Request, transport: bytes | None, out: Pat
     """Does the act; what to tell. `transport` is the recipient's key (PEM), `out` the file of a bundle or order."""
     match request.act:
         case Act.GENERATE:
-            return [f"Made generation {vault.generate()}."]
+            return [
+                f"Made generation {vault.generate()}.",
+                "Next: release it with `kioskd kms request release` or `arm`.",
+            ]
         case Act.EPOCH:
-            return [f"Made epoch {vault.new_epoch(int(request.detail('bits')))}."]
+            number = vault.new_epoch(int(request.detail("bits")))
+            return [f"Made epoch {number}.", "Next: release its issuing keys with `kioskd kms request release`."]
         case Act.RELEASE | Act.ARM:
             return _release(vault, request, _recipient(request, transport), _file(out), now)
         case Act.DISARM:
             return _order(vault, request, _recipient(request, transport), _file(out), now)
         case Act.POLICY:
-            return [f"From now on {request.detail('quorum')} of the new custodians must approve."]
+            quorum = request.detail("quorum")
+            return [f"From now on {quorum} of the new custodians must approve.", "Next: tell them so."]
 
 
 def check_files(request: Request, transport: bytes | None, out: Path | None) -> None:
@@ -81,7 +86,10 @@ def _release(vault: KmsVault, request: Request, transport: bytes, out: Path, now
         campaign = Campaign(request.detail("campaign"), start, generation, (epoch,), begin, end)
     bundle = release(vault, purpose, generation, epoch, transport, window, now, campaign)
     write_private(out, bundle, new=True)
-    return [f"Wrote the {purpose.value} bundle of generation {generation}, epoch {epoch} to {out}."]
+    return [
+        f"Wrote the {purpose.value} bundle of generation {generation}, epoch {epoch} to {out}.",
+        "Next: bring the file to the access server: `kioskd access import`.",
+    ]
 
 
 def _order(vault: KmsVault, request: Request, transport: bytes, out: Path, now: int) -> list[str]:

@@ -238,6 +238,19 @@ def test_the_steps_of_a_real_run_come_in_the_claims_order(story: Story) -> None:
     assert at == sorted(at), "id; unlock; delete; install; relock"
 
 
+def test_a_token_that_was_never_prepared_is_one_sentence(story: Story, tmp_path: Path) -> None:
+    stage, hsm = story.stage, story.stage.hsm
+    assert hsm is not None
+    hsm.make_token(stage.roles, tmp_path, f"bare-{os.getpid()}")
+    config = (stage.folder / "access.yaml").read_text().splitlines(keepends=True)
+    lines = [line for line in config if not line.startswith("  token:")]
+    at = next(place for place, line in enumerate(lines) if line.startswith("  kms_key:"))
+    lines.insert(at + 1, hsm.section(tmp_path, f"bare-{os.getpid()}"))
+    (tmp_path / "access.yaml").write_text("".join(lines))
+    with pytest.raises(Exception, match="has no 'transport'; prepare it with `kioskd access init`"):
+        stage.roles.run("access", "serve", "--check", "--config", f"{tmp_path}/access.yaml")
+
+
 def test_a_wrong_pin_is_one_sentence_and_the_server_does_not_start(story: Story, tmp_path: Path) -> None:
     config = (story.stage.folder / "access.yaml").read_text()
     (tmp_path / "pin").write_text("9999-wrong\n")

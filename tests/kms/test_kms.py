@@ -156,6 +156,7 @@ def test_a_bundle_with_one_byte_changed_is_refused(steady: tuple[Pair, bytes], d
     assert pair.vault.holdings().epochs == ()
 
 
+@pytest.mark.slow
 def test_every_byte_of_a_bundle_counts(steady: tuple[Pair, bytes]) -> None:
     pair, bundle = steady
     for at, byte in enumerate(bundle):

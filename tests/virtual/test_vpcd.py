@@ -131,6 +131,7 @@ def test_a_torn_card_closes_the_line_without_an_answer(reader: Reader, inserted:
     assert (inserted.card.memory != before) is (when is Tear.AFTER)
 
 
+@pytest.mark.slow
 def test_a_pulled_card_closes_the_line_and_comes_back_after_the_gap(reader: Reader, inserted: CardInReader) -> None:
     inserted.pull()
     assert not inserted.inserted
@@ -184,6 +185,7 @@ def test_many_commands_go_through_the_real_daemon(
         print(f"\nthrough pcscd: {statistics.median(took):.2f} ms a command, median of {len(took)}")
 
 
+@pytest.mark.slow
 def test_the_next_hand_at_a_reader_leaves_the_gap_after_the_one_before_it(reader: Reader) -> None:
     mouth = vpcd.Mouth()
     first, second = (CardInReader(VirtualCard(), reader.connect, mouth=mouth) for _ in range(2))
