@@ -3,14 +3,16 @@
 import calendar
 import secrets
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kioskd.errors import BadConfiguration, NotApproved
 from kioskd.kms.release import KmsVault, release
+from kioskd.kms.vaults import back_up, restore, token_of
 from kioskd.private_file import write_private
-from kioskd.rekey.bundle import BundlePurpose, Campaign
-from kioskd.rekey.bundle_check import MIN_RSA_BITS, fingerprint_of, read_transport_key
+from kioskd.rekey.backup import Backup
+from kioskd.rekey.bundle import BundlePurpose, Campaign, in_words
+from kioskd.rekey.bundle_check import MIN_RSA_BITS, fingerprint_of, read_kms_key, read_transport_key
 from kioskd.rekey.campaign import ORDER_VERSION, DisarmOrder
 from kioskd.rekey.ceremony import Act, Request
 from kioskd.rekey.release import check_release
@@ -40,6 +42,8 @@ def check_possible(vault: KmsVault, request: Request) -> None:
         raise NotApproved(f"the next epoch is {max(epochs, default=0) + 1} by now")
     if request.act is Act.EPOCH and not MIN_RSA_BITS <= int(request.detail("bits")) <= _MOST_RSA_BITS:
         raise BadConfiguration(f"an RSA pair has {MIN_RSA_BITS} to {_MOST_RSA_BITS} bits here")
+    if request.act in (Act.BACKUP, Act.RESTORE):
+        token_of(vault)
     if request.act in (Act.RELEASE, Act.ARM):
         generation, epoch = int(request.detail("generation")), int(request.detail("epoch"))
         issuing = request.act is Act.RELEASE
@@ -48,8 +52,18 @@ def check_possible(vault: KmsVault, request: Request) -> None:
         )
 
 
-def perform(vault: KmsVault, request: Request, transport: bytes | None, out: Path | None, now: int) -> list[str]:
-    """Does the act; what to tell. `transport` is the recipient's key (PEM), `out` the file of a bundle or order."""
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What an act needs besides its request: the recipient's key, the file to write, a backup and its maker's key."""
+
+    to: bytes | None = None
+    out: Path | None = None
+    backup: bytes | None = None
+    kms_key: bytes | None = None
+
+
+def perform(vault: KmsVault, request: Request, files: Files, now: int) -> list[str]:
+    """Does the act; what to tell."""
     match request.act:
         case Act.GENERATE:
             return [
@@ -60,19 +74,56 @@ def perform(vault: KmsVault, request: Request, transport: bytes | None, out: Pat
             number = vault.new_epoch(int(request.detail("bits")))
             return [f"Made epoch {number}.", "Next: release its issuing keys with `kioskd kms request release`."]
         case Act.RELEASE | Act.ARM:
-            return _release(vault, request, _recipient(request, transport), _file(out), now)
+            return _release(vault, request, _recipient(request, files), _file(files), now)
         case Act.DISARM:
-            return _order(vault, request, _recipient(request, transport), _file(out), now)
+            return _order(vault, request, _recipient(request, files), _file(files), now)
+        case Act.BACKUP:
+            return _back_up(vault, _recipient(request, files), _file(files))
+        case Act.RESTORE:
+            return _restore(vault, *_backup(request, files))
         case Act.POLICY:
             quorum = request.detail("quorum")
             return [f"From now on {quorum} of the new custodians must approve.", "Next: tell them so."]
 
 
-def check_files(request: Request, transport: bytes | None, out: Path | None) -> None:
+def _back_up(vault: KmsVault, to: bytes, out: Path) -> list[str]:
+    backup = back_up(token_of(vault), to)
+    write_private(out, backup.encode(), new=True)
+    return [
+        f"Wrote {len(backup.blocks)} blocks and {len(backup.pairs)} pairs to {out}.",
+        f"Fingerprint of the backup: {in_words(backup.digest)}",
+        "Next: keep it apart from the backup token.",
+    ]
+
+
+def _restore(vault: KmsVault, backup: Backup, server: bytes) -> list[str]:
+    restore(token_of(vault), backup, server)
+    return ["Took the backup in.", "Next: `kioskd kms export`: this server signs with a key of its own from now on."]
+
+
+def _backup(request: Request, files: Files) -> tuple[Backup, bytes]:
+    if files.backup is None or files.kms_key is None:
+        raise BadConfiguration("--backup and --kms-key: are missing: the backup, and the public key of who made it")
+    backup = Backup.decode(files.backup)
+    if backup.digest.hex() != plain(request.detail("backup")):
+        raise BadConfiguration("--backup: this is not the backup that the custodians approved")
+    if fingerprint_of(read_kms_key(files.kms_key)).hex() != plain(request.detail("server")):
+        raise BadConfiguration("--kms-key: this is not the key of the server that the custodians approved")
+    return backup, files.kms_key
+
+
+def plain(words: str) -> str:
+    """A fingerprint without its spaces, in small letters."""
+    return words.replace(" ", "").lower()
+
+
+def check_files(request: Request, files: Files) -> None:
     """`BadConfiguration` if the act needs files that are not there, before anything is written down."""
-    if request.act in (Act.RELEASE, Act.ARM, Act.DISARM):
-        _recipient(request, transport)
-        _file(out)
+    if request.act in (Act.RELEASE, Act.ARM, Act.DISARM, Act.BACKUP):
+        _recipient(request, files)
+        _file(files)
+    if request.act is Act.RESTORE:
+        _backup(request, files)
 
 
 def _release(vault: KmsVault, request: Request, transport: bytes, out: Path, now: int) -> list[str]:
@@ -98,7 +149,7 @@ def _order(vault: KmsVault, request: Request, transport: bytes, out: Path, now: 
         id=secrets.token_bytes(16),
         recipient=fingerprint_of(read_transport_key(transport)),
         campaign=request.detail("campaign"),
-        cases=bytes.fromhex(request.detail("cases").replace(" ", "")),
+        cases=bytes.fromhex(plain(request.detail("cases"))),
         not_before=now - _CLOCKS_S,
         not_after=request.not_after,
     )
@@ -107,18 +158,17 @@ def _order(vault: KmsVault, request: Request, transport: bytes, out: Path, now: 
     return [f"Wrote the order to {out}.", "Next: `kioskd access disarm CAMPAIGN --order FILE` at the access server."]
 
 
-def _recipient(request: Request, transport: bytes | None) -> bytes:
-    if transport is None:
-        raise BadConfiguration("--to: is missing: the transport key of the access server that the request names")
-    found = fingerprint_of(read_transport_key(transport)).hex()
-    if found != request.detail("recipient").replace(" ", "").lower():
+def _recipient(request: Request, files: Files) -> bytes:
+    if files.to is None:
+        raise BadConfiguration("--to: is missing: the public key that the request names")
+    if fingerprint_of(read_transport_key(files.to)).hex() != plain(request.detail("recipient")):
         raise BadConfiguration("--to: this is not the transport key whose fingerprint the custodians approved")
-    return transport
+    return files.to
 
 
-def _file(out: Path | None) -> Path:
-    if out is None:
+def _file(files: Files) -> Path:
+    if files.out is None:
         raise BadConfiguration("--out: is missing: the file to write")
-    if out.exists():
-        raise BadConfiguration(f"{out}: exists already")
-    return out
+    if files.out.exists():
+        raise BadConfiguration(f"{files.out}: exists already")
+    return files.out

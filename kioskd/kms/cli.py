@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from kioskd.errors import BadConfiguration, KioskError
-from kioskd.kms.acts import check_files, check_possible, perform, window_words
+from kioskd.kms.acts import Files, check_files, check_possible, perform, window_words
 from kioskd.kms.transcript_file import opened
-from kioskd.kms.vaults import add_vault_arguments, create_vault, open_vault
+from kioskd.kms.vaults import add_vault_arguments, create_vault, open_vault, restore_key, token_of
 from kioskd.private_file import write_private
+from kioskd.rekey.backup import Backup
 from kioskd.rekey.bundle import in_words
-from kioskd.rekey.bundle_check import ed25519_raw, fingerprint_of, read_transport_key
+from kioskd.rekey.bundle_check import ed25519_raw, fingerprint_of, read_kms_key, read_transport_key
 from kioskd.rekey.ceremony import (
     Act,
     Approval,
@@ -91,8 +92,10 @@ def _request(options: argparse.Namespace) -> list[str]:
 def _execute(options: argparse.Namespace) -> list[str]:
     asked = read_paper(Request, _read(options.request), str(options.request))
     given = [read_paper(Approval, _read(one), str(one)) for one in options.approval]
-    transport = _read(options.to) if options.to is not None else None
-    check_files(asked, transport, options.out)
+    named = (None if one is None else _read(one) for one in (options.to, options.backup, options.kms_key))
+    to, backup, kms_key = named
+    files = Files(to, options.out, backup, kms_key)
+    check_files(asked, files)
     vault, now = open_vault(options), int(time.time())
     check_possible(vault, asked)
     with opened(options.transcript, vault) as transcript:
@@ -100,7 +103,7 @@ def _execute(options: argparse.Namespace) -> list[str]:
             if approval.custodian not in transcript.ceremony.approved.get(approval.request, ()):
                 transcript.append(Approved(approval), now)
         transcript.append(Executed(asked.digest), now)
-        done = perform(vault, asked, transport, options.out, now)
+        done = perform(vault, asked, files, now)
     return [asked.words, *done]
 
 
@@ -111,6 +114,16 @@ def _export(options: argparse.Namespace) -> list[str]:
         f"Wrote the public key to {options.out}.",
         f"Fingerprint: {in_words(vault.holdings().fingerprint)}",
         "Next: bring the file to the access server, compare the fingerprint there, and name it in its configuration.",
+    ]
+
+
+def _restore_key(options: argparse.Namespace) -> list[str]:
+    key = restore_key(token_of(open_vault(options)))
+    _write(options.out, key)
+    return [
+        f"Wrote the restore key to {options.out}.",
+        f"Fingerprint: {in_words(fingerprint_of(read_transport_key(key)))}",
+        "Next: bring it to the server to back up: `kioskd kms request backup`.",
     ]
 
 
@@ -169,6 +182,15 @@ def _disarm_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, s
     return {"campaign": options.campaign, "cases": options.cases, "recipient": fingerprint}
 
 
+def _backup_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
+    return {"recipient": in_words(fingerprint_of(read_transport_key(_read(options.to))))}
+
+
+def _restore_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
+    server = in_words(fingerprint_of(read_kms_key(_read(options.kms_key))))
+    return {"backup": in_words(Backup.decode(_read(options.backup)).digest), "server": server}
+
+
 def _policy_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
     people = ", ".join(f"{one.name} ({one.key.hex()})" for one in map(_custodian, options.custodian))
     return {"quorum": str(options.quorum), "custodians": people}
@@ -192,7 +214,11 @@ def _parser() -> argparse.ArgumentParser:
     do.add_argument("request", type=Path)
     do.add_argument("approval", type=Path, nargs="*")
     do.add_argument("--to", type=Path, metavar="PEM", help="the transport key that the request names")
-    do.add_argument("--out", type=Path, metavar="FILE", help="the bundle or order to write")
+    do.add_argument("--out", type=Path, metavar="FILE", help="the bundle, order or backup to write")
+    do.add_argument("--backup", type=Path, metavar="FILE", help="the backup to restore")
+    do.add_argument("--kms-key", type=Path, metavar="PEM", help="the public key of the server that made the backup")
+    restore = command("restore-key", "write the key that a backup for this token is wrapped to", _restore_key)
+    restore.add_argument("--out", type=Path, required=True, metavar="FILE")
     ask = commands.add_parser("request", help="ask for an act", description="ask for an act")
     _requests(ask.add_subparsers(dest="act", required=True, metavar="ACT"))
     return parser
@@ -229,6 +255,11 @@ def _requests(acts: Any) -> None:
     disarm.add_argument("--campaign", required=True, metavar="ID")
     disarm.add_argument("--cases", required=True, metavar="HEX", help="the list, as `kioskd access disarm` shows it")
     disarm.add_argument("--to", type=Path, required=True, metavar="PEM", help="the access server's transport key")
+    backup = act(Act.BACKUP, "every key, wrapped to a second token", _backup_details)
+    backup.add_argument("--to", type=Path, required=True, metavar="PEM", help="the second token's restore key")
+    restore = act(Act.RESTORE, "a backup, taken into this empty token", _restore_details)
+    restore.add_argument("--backup", type=Path, required=True, metavar="FILE")
+    restore.add_argument("--kms-key", type=Path, required=True, metavar="PEM", help="the key of who made the backup")
     _people(act(Act.POLICY, "other custodians, or another quorum", _policy_details))
 
 

@@ -8,6 +8,7 @@ from kioskd.errors import BadConfiguration
 from kioskd.kms.release import KmsVault
 from kioskd.kms.vault import KmsVault as SoftKms
 from kioskd.private_file import read_passphrase
+from kioskd.rekey.backup import Backup
 
 if TYPE_CHECKING:
     from kioskd.edges.pkcs11.kms import TokenKms
@@ -53,3 +54,31 @@ def _token(options: argparse.Namespace) -> "TokenKms":
 
     pin = read_passphrase(options.pin_file)
     return open_kms(options.module, options.token, pin, configuration=options.configuration)
+
+
+def token_of(vault: KmsVault) -> "TokenKms":
+    """The vault, if it is a token; `BadConfiguration` for a sealed file, which is backed up by copying it."""
+    if isinstance(vault, SoftKms):
+        raise BadConfiguration("the vault is a sealed file: copy it, and never put an older copy back")
+    return vault  # type: ignore[return-value]
+
+
+def back_up(kms: "TokenKms", to: bytes) -> Backup:
+    """Every key of the token, wrapped to the restore key (PEM) of another."""
+    from kioskd.edges.pkcs11.kms_backup import back_up as wrap_all
+
+    return wrap_all(kms, to)
+
+
+def restore(kms: "TokenKms", backup: Backup, server: bytes) -> None:
+    """Takes a backup into an empty token; `server` is the public key (PEM) of who made it."""
+    from kioskd.edges.pkcs11.kms_backup import restore as take_in
+
+    take_in(kms, backup, server)
+
+
+def restore_key(kms: "TokenKms") -> bytes:
+    """The key that a backup for this token is wrapped to, PEM; made if it is not there."""
+    from kioskd.edges.pkcs11.kms_backup import make_restore_key
+
+    return make_restore_key(kms)

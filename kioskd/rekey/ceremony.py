@@ -32,6 +32,8 @@ class Act(StrEnum):
     ARM = "arm"
     DISARM = "disarm"
     POLICY = "policy"
+    BACKUP = "backup"
+    RESTORE = "restore"
 
 
 _TO = "to the access server {recipient}"
@@ -52,6 +54,8 @@ _WORDS = {
         "list {cases}: those cards will not be finished."
     ),
     Act.POLICY: "From now on {quorum} of these custodians must approve: {custodians}.",
+    Act.BACKUP: "Wrap EVERY block and private key to the backup token {recipient}: whoever has it has all of them.",
+    Act.RESTORE: "Take in the backup {backup} of the key management server {server}.",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VALUE = re.compile(r"[ -~]{1,2000}")  # one line that a person can read

@@ -34,8 +34,18 @@ class Desk:
 
     def run(self, command: str, *words: str) -> int:
         """One command on this folder's vault."""
-        vault = ("--vault", "@kms", "--passphrase-file", "@phrase", "--transcript", "@transcript")
-        return main([*command.split(), *self.paths((*vault, *words))])
+        return main([*command.split(), *self.paths((*self.vault, *words))])
+
+    @property
+    def vault(self) -> tuple[str, ...]:
+        """The words that name the vault."""
+        return ("--vault", "@kms", "--passphrase-file", "@phrase", "--transcript", "@transcript")
+
+    def make_people(self) -> None:
+        """Everybody makes a key."""
+        for name in (*PEOPLE, "mallory"):
+            keys = ("--key", f"@{name}.key", "--passphrase-file", "@phrase", "--public", f"@{name}.pem")
+            assert custodian(["new-key", *self.paths(keys)]) == 0
 
     def init(self, *words: str) -> int:
         """Sets the KMS up with its three custodians."""
@@ -78,9 +88,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_private(desk.folder / "phrase", b"correct horse\n")
     access = SoftVault.create(desk.folder / "access", PHRASE, cost=Cost(n=2, r=1), rsa_bits=2048)
     (desk.folder / "transport.pem").write_bytes(access.transport_key())
-    for name in (*PEOPLE, "mallory"):
-        keys = ("--key", f"@{name}.key", "--passphrase-file", "@phrase", "--public", f"@{name}.pem")
-        assert custodian(["new-key", *desk.paths(keys)]) == 0
+    desk.make_people()
     assert desk.init() == desk.act("generate") == desk.act("epoch", "--rsa-bits", "2048") == 0
     assert desk.run("export", "--out", "@kms.pem") == 0
     return desk.folder

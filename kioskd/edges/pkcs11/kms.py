@@ -33,6 +33,11 @@ class TokenKms:
     def __init__(self, token: Token) -> None:
         self._token = token
 
+    @property
+    def token(self) -> Token:
+        """The token, for its backup."""
+        return self._token
+
     def prepare(self) -> None:
         """Makes the signing key; `VaultError` if there is one."""
         with self._token.guard(f"token {self._token.label}"):
