@@ -12,11 +12,15 @@ from kioskd.access.campaigns import disarm, in_store
 from kioskd.access.vaults import open_vault
 from kioskd.config import AccessConfig, file_of
 from kioskd.edges.card_index import cards_of_epochs, issued_cards, open_cases
+from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.signed_export import sign, table_of, verify_command
+from kioskd.edges.store import hand_back, mark_restored
 from kioskd.errors import BadBundle, BadConfiguration, CasesOpen
+from kioskd.gp.cplc import CardId
 from kioskd.private_file import read_private
 from kioskd.rekey.bundle import Campaign, in_words
 from kioskd.rekey.campaign import OpenCase, digest_of
+from kioskd.rekey.labels import Cryptogram
 
 SHOWN = 20
 
@@ -26,6 +30,8 @@ def add_campaign_commands(command: Callable[[str, str, Any], argparse.ArgumentPa
     command("campaigns", "what was armed, until when, and what is open", _campaigns)
     out = command("export", "write which card holds which key set, signed with this server's certificate", _export)
     out.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CMS file, PEM; no key is in it")
+    back = command("restored", "say that the store was put back from a backup: its cards are in doubt", _restored)
+    back.add_argument("--journal", type=Path, action="append", default=[], metavar="FILE", help="a terminal's journal")
     end = command("disarm", "end a campaign and destroy its keys; refused while cases are open", _disarm)
     end.add_argument("campaign", help="its id, as `kioskd access campaigns` shows it")
     end.add_argument("--order", type=Path, help="the KMS's order that accepts the open cases")
@@ -66,6 +72,28 @@ def _export(config: AccessConfig, args: argparse.Namespace) -> None:
         raise BadConfiguration(f"{args.out}: cannot be written: {wrong.strerror}") from wrong
     print(f"{len(rows)} cards are in {args.out}.")
     print(f"Next: {verify_command('ca.crt', args.out)}")
+
+
+def _restored(config: AccessConfig, args: argparse.Namespace) -> None:
+    given = [entry for file in args.journal for entry in asyncio.run(_cryptograms(file))]
+
+    def merge(connection: book.Connection) -> tuple[int, int, int]:
+        epoch, cards = mark_restored(connection)
+        return epoch, cards, sum(hand_back(connection, CardId.parse(card), one) for card, one in given)
+
+    epoch, cards, merged = asyncio.run(in_store(config, merge))
+    print(f"The store's epoch is {epoch}: {cards} cards are in doubt until their next tap.")
+    print(f"{merged} of {len(given)} cryptograms of {len(args.journal)} journals were not here, and are now.")
+
+
+async def _cryptograms(file: Path) -> tuple[tuple[str, Cryptogram], ...]:
+    if not file.is_file():
+        raise BadConfiguration(f"{file}: is no journal")
+    journal = SqliteJournal(file)
+    try:
+        return await journal.cryptograms()
+    finally:
+        await journal.close()
 
 
 def _disarm(config: AccessConfig, args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import sqlalchemy as sql
 
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.campaign import CardRow, OpenCase
-from kioskd.rekey.records import Closed, Intent, Record
+from kioskd.rekey.records import Closed, HandedBack, Intent, Record, Restored
 
 METADATA = sql.MetaData()
 CARDS = sql.Table(
@@ -36,6 +36,11 @@ def index(connection: sql.Connection, card: CardId, record: Record) -> None:
             before = row_of(connection, card)
             sent = record.cryptogram.epoch if record.cryptogram is not None else before["sent_epoch"]
             _write(connection, card, before | {"last": max(record.number, before["last"]), "sent_epoch": sent})
+        case Restored(epoch):
+            before = row_of(connection, card)
+            _write(connection, card, before | {"last": max(before["last"], epoch << 16)})
+        case HandedBack(cryptogram):
+            _write(connection, card, row_of(connection, card) | {"sent_epoch": cryptogram.epoch})
         case Closed():
             before = row_of(connection, card)
             if record.number < before["settled"]:

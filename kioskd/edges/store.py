@@ -17,7 +17,8 @@ from kioskd.edges.card_index import CARDS, METADATA, index
 from kioskd.errors import LeaseLost, Malformed, StoreFailed
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import Campaign
-from kioskd.rekey.records import RECORD_KINDS, Intent, Record, Registered
+from kioskd.rekey.labels import Cryptogram
+from kioskd.rekey.records import RECORD_KINDS, HandedBack, Intent, Record, Registered, Restored, fold
 from kioskd.shape import from_plain, to_plain
 
 T = TypeVar("T")
@@ -247,6 +248,34 @@ def clear_charges(connection: sql.Connection, terminal: str, card: CardId) -> in
     so_far = _charges(connection, terminal, card)
     connection.execute(_CHARGES.delete().where(_CHARGES.c.terminal == terminal, _CHARGES.c.card == str(card)))
     return so_far
+
+
+def mark_restored(connection: sql.Connection) -> tuple[int, int]:
+    """After a backup was put back: the store's epoch rises, every card is in doubt; the epoch, and how many cards."""
+    cards = list(connection.execute(sql.select(_RECORDS.c.card).distinct()).scalars())
+    known = connection.execute(sql.select(_RECORDS.c.body).where(_RECORDS.c.kind == "restored")).scalars()
+    epoch = max((json.loads(body)["epoch"] for body in known), default=0) + 1
+    for card in cards:
+        _add(connection, CardId.parse(card), Restored(epoch))
+    return epoch, len(cards)
+
+
+def hand_back(connection: sql.Connection, card: CardId, cryptogram: Cryptogram) -> bool:
+    """Merges a cryptogram out of a terminal's journal; whether it was not here."""
+    wanted = sql.select(_RECORDS.c.kind, _RECORDS.c.body).where(_RECORDS.c.card == str(card))
+    records = tuple(_record(kind, body) for kind, body in connection.execute(wanted))
+    if cryptogram in fold(records).krks:
+        return False
+    _add(connection, card, HandedBack(cryptogram))
+    return True
+
+
+def _add(connection: sql.Connection, card: CardId, record: Record) -> None:
+    body = json.dumps(to_plain(record), separators=(",", ":"))
+    connection.execute(
+        _ADD_RECORD, {"card": str(card), "kind": _KIND_NAMES[type(record)], "intent": None, "body": body}
+    )
+    index(connection, card, record)
 
 
 def _make_index(connection: sql.Connection) -> None:

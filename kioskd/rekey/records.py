@@ -135,8 +135,26 @@ class Closed:
     receipt: Receipt
 
 
-Record = Registered | Intent | Found | Closed
-RECORD_KINDS: dict[str, type[Registered] | type[Intent] | type[Found] | type[Closed]] = {
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The store came back from a backup: what it says of this card may be older than the card."""
+
+    epoch: int  # of the store; rises with every restore
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """A cryptogram out of a terminal's journal, after a restore: its PUT KEY may have gone out since the backup."""
+
+    cryptogram: Cryptogram
+
+
+Record = Registered | Intent | Found | Closed | Restored | HandedBack
+RECORD_KINDS: dict[
+    str, type[Registered] | type[Intent] | type[Found] | type[Closed] | type[Restored] | type[HandedBack]
+] = {
+    "restored": Restored,
+    "handed-back": HandedBack,
     "registered": Registered,
     "intent": Intent,
     "found": Found,
@@ -152,6 +170,18 @@ class CardState:
     intents: tuple[Intent, ...] = ()
     found: dict[int, Found] = field(default_factory=dict)  # by script number
     closed: Closed | None = None
+    store_epoch: int = 0
+    returned: tuple[Cryptogram, ...] = ()  # handed back after a restore
+
+    @property
+    def floor(self) -> int:
+        """Script and install numbers up to this may have been used by a store that was lost: 65536 for each restore."""
+        return self.store_epoch << 16
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether nothing was proven since the store was restored."""
+        return self.store_epoch > 0 and self.settled <= self.floor
 
     @property
     def issued(self) -> bool:
@@ -165,8 +195,8 @@ class CardState:
 
     @property
     def open(self) -> bool:
-        """Whether a script may have changed the card since the last proof."""
-        return self.last is not None and self.last.number > self.settled
+        """Whether a script may have changed the card since the last proof, one of a lost store among them."""
+        return self.doubtful or (self.last is not None and self.last.number > self.settled)
 
     @property
     def settled(self) -> int:
@@ -182,17 +212,26 @@ class CardState:
     @property
     def krks(self) -> tuple[Cryptogram, ...]:
         """Every replacement set whose PUT KEY may ever have left, oldest first; never forgotten."""
-        return tuple(one.cryptogram for one in self.intents if one.cryptogram is not None)
+        ours = tuple(one.cryptogram for one in self.intents if one.cryptogram is not None)
+        back = tuple(one for one in self.returned if one not in ours)
+        return tuple(sorted((*ours, *back), key=lambda one: one.install)) if back else ours
 
     @property
     def next_install(self) -> int:
         """An install number that no key set of this card has had."""
         masters = (one.master.install for one in self.intents if one.master is not None)
-        return max((*masters, *(krk.install for krk in self.krks)), default=0) + 1
+        return max((self.floor, *masters, *(krk.install for krk in self.krks))) + 1
+
+    @property
+    def next_number(self) -> int:
+        """A script number that no script of this card has had."""
+        return max(self.floor, self.last.number if self.last is not None else 0) + 1
 
     @property
     def proven_master(self) -> MasterRef | None:
-        """The master set that the card has proven to hold since the last one was sent."""
+        """The master set that the card has proven to hold since the last one was sent; none while that is in doubt."""
+        if self.doubtful:
+            return None
         changed = max((one.number for one in self.intents if one.master is not None), default=0)
         if self.closed is not None and self.closed.number >= changed:
             return self.closed.master
@@ -201,7 +240,9 @@ class CardState:
 
     @property
     def proven_krk(self) -> Cryptogram | None:
-        """The replacement set that the card has proven to hold since the last one was sent."""
+        """The replacement set that the card has proven to hold since the last one was sent, here or in a lost store."""
+        if self.doubtful and (self.closed is None or self.krks[-1].install > self.closed.krk.install):
+            return None
         changed = max((one.number for one in self.intents if one.cryptogram is not None), default=0)
         if self.closed is not None and self.closed.number >= changed:
             return self.closed.krk
@@ -240,4 +281,8 @@ def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardSta
                 state = replace(state, closed=record)
             case Closed():
                 pass  # an older script's proof, overtaken
+            case Restored(epoch):
+                state = replace(state, store_epoch=max(epoch, state.store_epoch))
+            case HandedBack(cryptogram):
+                state = replace(state, returned=(*state.returned, cryptogram))
     return state

@@ -162,7 +162,7 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
     for kvn in plan.greets:
         greetings.append(Greeting(kvn, (yield from NewChallenge(desk.subject.profile.challenge_bytes))))
     script = Script(
-        number=(state.last.number if state.last else 0) + 1,
+        number=state.next_number,
         card=str(desk.subject.card),
         after=opened.answer,
         deadline_ms=SCRIPT_DEADLINE_MS,

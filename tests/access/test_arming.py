@@ -15,6 +15,7 @@ from kioskd.access.vaults import open_vault
 from kioskd.config import AccessConfig, ListenSection, TlsSection, VaultSection
 from kioskd.edges import campaigns as book
 from kioskd.edges.card_index import index
+from kioskd.edges.journal import SqliteJournal
 from kioskd.errors import BadBundle, NotArmed
 from kioskd.gp.cplc import CardId
 from kioskd.ports import KeptVault
@@ -24,6 +25,7 @@ from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key
 from kioskd.rekey.campaign import ORDER_VERSION, CampaignState, DisarmOrder, OpenCase, digest_of
 from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.rekey.records import Closed, MasterRef, Purpose, Receipt
+from kioskd.rekey.wire import Script, Step
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import load_private, make_rsa, seal_bundle
 from kioskd.virtual.sealed import Cost
@@ -235,3 +237,23 @@ def test_the_command_line_shows_campaigns_and_open_cases(
     assert "1 case is open" in told.err
     assert cli.main(["campaigns", "--config", "any"]) == 0
     assert "armed" in capsys.readouterr().out
+
+
+def test_the_command_line_says_what_is_in_doubt_after_a_restore(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "load_access", lambda _: house.config)
+    script = Script(1, str(CARD), b"", 1000, (Step(b"\x80\xd8\x00\x00", (0x9000,)),), CLOSED.krk)
+
+    async def note() -> None:
+        journal = SqliteJournal(house.folder / "station.journal")
+        await journal.note_in_doubt(script)
+        await journal.close()
+
+    asyncio.run(note())
+    assert cli.main(["restored", "--journal", f"{house.folder}/station.journal", "--config", "any"]) == 0
+    said = capsys.readouterr().out
+    assert "The store's epoch is 1: 0 cards are in doubt until their next tap." in said
+    assert "1 of 1 cryptograms of 1 journals were not here, and are now." in said
+    assert cli.main(["restored", "--journal", f"{house.folder}/none", "--config", "any"]) == 2
+    assert "none: is no journal" in capsys.readouterr().err
