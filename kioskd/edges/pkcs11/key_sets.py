@@ -62,6 +62,8 @@ class TokenKeySets(TokenCustody):
         super().__init__(token)
         self._numbers = count(1)
         self._sets: dict[int, TokenSet] = {}
+        self._masters: dict[KeyLabel, KeyHandle] = {}
+        self._uses: dict[int, int] = {}  # of a master set that was asked for more than once
 
     def mint_krk(self, label: KeyLabel) -> tuple[KeyHandle, Cryptogram]:
         """A new replacement key set; `NotArmed` unless the epoch issues here."""
@@ -101,15 +103,23 @@ class TokenKeySets(TokenCustody):
             return destroyed_after([rnd], lambda: self._keep(_krk(krkdb, rnd, label)))
 
     def derive_master(self, label: KeyLabel) -> KeyHandle:
-        """A master key set; `NotArmed` without the generation's block."""
+        """A master key set; `NotArmed` without the generation's block.
+
+        One that lives already is given again: it lives until it was forgotten as often as it was asked for.
+        """
         check_label(label, "MK")
         with self._token.guard("derive"):
-            block = self._block(label.number)
+            block, known = self._block(label.number), self._masters.get(label)
+            if known is not None and known in self._sets:
+                self._uses[known] += 1
+                return known
 
             def member(role: KeyRole, bits: int) -> Any:
                 return _derived(block, sha256(label.info(role.value)).digest(), bits)
 
-            return self._keep(_members(label.bits, member))
+            made = self._keep(_members(label.bits, member))
+            self._masters[label], self._uses[made] = made, 1
+            return made
 
     def factory_set(self, name: str) -> KeyHandle:
         """The factory key set of that name; `NotArmed` without it."""
@@ -128,6 +138,22 @@ class TokenKeySets(TokenCustody):
         number = self._next()
         self._sets[number] = values
         return KeyHandle(number)
+
+    def _forget_set(self, handle: int) -> None:
+        """Destroys a key set at the last time that it is forgotten; unknown ones are ignored."""
+        if self._uses.get(handle, 1) > 1:
+            self._uses[handle] -= 1
+            return
+        known = self._sets.pop(handle, None)
+        if self._uses.pop(handle, None) is not None:
+            self._masters = {label: made for label, made in self._masters.items() if made != handle}
+        if known is not None:
+            known.destroy()
+
+    def _forget_all(self) -> None:
+        """Nothing of before is worth anything: the token was lost."""
+        for kept in (self._sets, self._masters, self._uses):
+            kept.clear()
 
     def _set(self, handle: KeyHandle) -> TokenSet:
         if handle not in self._sets:

@@ -146,15 +146,14 @@ class TokenVault(TokenKeySets):
             if self._proof is not None and self._proof.handle in handles:
                 self._keep_proof(None)
             for handle in handles:
-                known, channel = self._sets.pop(handle, None), self._channels.pop(handle, None)
-                if known is not None:
-                    known.destroy()
+                self._forget_set(handle)
+                channel = self._channels.pop(handle, None)
                 if channel is not None:
                     _destroy(channel.session)
 
     def _revive(self) -> None:
         if self._token.revive():
-            self._sets.clear()
+            self._forget_all()
             self._channels.clear()
             self._proof = None
 

@@ -308,3 +308,12 @@ def test_a_handle_of_one_kind_is_not_taken_for_the_other(vault: Vault) -> None:
         vault.proves(KeyHandle(channel), HOST, FACTORY_CHIP.greet())
     with pytest.raises(VaultError):
         vault.wrap_commands(ChannelHandle(vault.factory_set("factory")), ())
+
+
+def test_a_master_set_lives_until_everybody_who_asked_for_it_has_forgotten_it(vault: Vault) -> None:
+    first, second = vault.derive_master(MASTER), vault.derive_master(MASTER)
+    vault.forget((first,))
+    assert put(vault, second)
+    vault.forget((second,))
+    with pytest.raises(VaultError):
+        put(vault, second)
