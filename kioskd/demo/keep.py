@@ -16,6 +16,7 @@ Everything runs on. Type a word:
   card       what the card holds
   status     what the kiosk says of itself (kioskctl status)
   log        the end of the kiosk's log
+  audit      what the custodians approved, checked offline
   quit       end everything (so does Ctrl-D)
 """
 
@@ -44,6 +45,7 @@ class Keeper:
             "pull": self._pull,
             "card": lambda: self._screen.slots(self._card.kvns),
             "status": self._status,
+            "audit": lambda: self._screen.line(self._stage.audit()),
             "log": lambda: self._screen.line(self._stage.roles.log("kiosk").read_text()[-1500:]),
         }
         for line in sys.stdin:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from kioskd.demo.softhsm import SoftHsm
 from kioskd.demo.stage import Stage
 from kioskd.kiosk.kioskctl import table
 from kioskd.virtual.card import Tear
+from tests.vault.contract.keepers import softhsm_configuration
 
 pytestmark = [pytest.mark.pcscd, pytest.mark.slow]
 
@@ -50,8 +52,10 @@ def test_the_search_finds_a_key_that_was_written_down(place: bytes, write: objec
     assert found_in({"log": inside}, {key}) == ["log"]
 
 
-def test_no_key_of_the_card_is_in_logs_journals_store_status_or_output(tmp_path: Path) -> None:
-    with Stage(tmp_path / "s") as stage:
+@pytest.mark.parametrize("vault", ["software", "softhsm2"])
+def test_no_key_of_the_card_is_in_logs_journals_store_status_or_output(tmp_path: Path, vault: str) -> None:
+    hsm = SoftHsm(Path(softhsm_configuration())) if vault == "softhsm2" else None
+    with Stage(tmp_path / "s", hsm=hsm) as stage:
         stage.make_keys()
         stage.start_access()
         stage.start_terminal("station")
@@ -81,9 +85,13 @@ def test_no_key_of_the_card_is_in_logs_journals_store_status_or_output(tmp_path:
         assert told is not None
         texts["kioskctl"] = "\n".join(table(told)).encode()
         texts["kms list"] = stage.kms("list").encode()
+        if hsm is not None:
+            tokens = hsm.configuration.parent / "tokens"
+            texts |= {f"token {file.name}": file.read_bytes() for file in tokens.rglob("*") if file.is_file()}
         files = [file for file in stage.folder.rglob("*") if file.is_file() and file.name not in INPUTS]
         texts |= {str(file.relative_to(stage.folder)): file.read_bytes() for file in files}
-        for wanted in ("log/kiosk.log", "log/access.log", "kiosk.journal", "access.db", "access.vault", "kms.vault"):
+        vaults = ("access.vault", "kms.vault") if hsm is None else ()
+        for wanted in ("log/kiosk.log", "log/access.log", "kiosk.journal", "access.db", "kms.transcript", *vaults):
             assert len(texts[wanted]) > 0, wanted
         assert found_in(texts, keys) == []
         assert found_in({"card": (stage.folder / "card.json").read_bytes()}, keys) == ["card"]
