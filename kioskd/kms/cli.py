@@ -97,8 +97,8 @@ def _execute(options: argparse.Namespace) -> list[str]:
     files = Files(to, options.out, backup, kms_key)
     check_files(asked, files)
     vault, now = open_vault(options), int(time.time())
-    check_possible(vault, asked)
     with opened(options.transcript, vault) as transcript:
+        check_possible(vault, asked)  # with the transcript held: nobody makes the same generation meanwhile
         for approval in given:
             if approval.custodian not in transcript.ceremony.approved.get(approval.request, ()):
                 transcript.append(Approved(approval), now)

@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -333,3 +335,24 @@ def test_bad_files_are_a_sentence_and_exit_code_2(stocked: Desk, capsys: pytest.
     (stocked.folder / "request").write_text("{}")
     assert stocked.execute(who=()) == 2
     assert "request: is no request" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_operators_who_execute_the_same_act_at_once_make_one_generation(stocked: Desk) -> None:
+    for name in ("first", "second"):
+        assert stocked.ask("generate", name=name) == 0
+        assert stocked.approve("alice", name) == stocked.approve("bob", name) == 0
+    command = [sys.executable, "-m", "kioskd", "kms", "execute"]
+    running = [
+        subprocess.Popen(
+            [*command, *stocked.paths((f"@{name}", f"@{name}.alice", f"@{name}.bob", *stocked.vault))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("first", "second")
+    ]
+    said = [one.communicate(timeout=60) for one in running]
+    assert sorted(one.returncode for one in running) == [0, 2], said
+    assert any("the next generation is 3 by now" in err for _, err in said)
+    assert stocked.run("list") == 0
