@@ -1,5 +1,6 @@
 """`kioskd kms` from the first command to the bundle, each act with its custodians, and what it says to bad input."""
 
+import fcntl
 import io
 import json
 import shutil
@@ -343,15 +344,19 @@ def test_two_operators_who_execute_the_same_act_at_once_make_one_generation(stoc
         assert stocked.ask("generate", name=name) == 0
         assert stocked.approve("alice", name) == stocked.approve("bob", name) == 0
     command = [sys.executable, "-m", "kioskd", "kms", "execute"]
-    running = [
-        subprocess.Popen(
-            [*command, *stocked.paths((f"@{name}", f"@{name}.alice", f"@{name}.bob", *stocked.vault))],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("first", "second")
-    ]
+    with (stocked.folder / "transcript").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # both get as far as they can without it
+        running = [
+            subprocess.Popen(
+                [*command, *stocked.paths((f"@{name}", f"@{name}.alice", f"@{name}.bob", *stocked.vault))],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for name in ("first", "second")
+        ]
+        time.sleep(2.5)
+        assert [one.poll() for one in running] == [None, None], "both wait for the transcript"
     said = [one.communicate(timeout=60) for one in running]
     assert sorted(one.returncode for one in running) == [0, 2], said
     assert any("the next generation is 3 by now" in err for _, err in said)
