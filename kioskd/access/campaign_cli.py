@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from kioskd.access.campaigns import disarm, in_store
 from kioskd.access.vaults import open_vault
 from kioskd.config import AccessConfig, file_of
 from kioskd.edges.card_index import cards_of_epochs, issued_cards, open_cases
+from kioskd.edges.certified import certificate_of, sign_with
 from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.signed_export import sign, table_of, verify_command
 from kioskd.edges.store import hand_back, mark_restored
@@ -19,8 +21,10 @@ from kioskd.errors import BadBundle, BadConfiguration, CasesOpen
 from kioskd.gp.cplc import CardId
 from kioskd.private_file import read_private
 from kioskd.rekey.bundle import Campaign, in_words
+from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
 from kioskd.rekey.campaign import OpenCase, digest_of
 from kioskd.rekey.labels import Cryptogram
+from kioskd.rekey.statement import STATEMENT_VERSION, Reliance, Statement
 
 SHOWN = 20
 
@@ -30,6 +34,8 @@ def add_campaign_commands(command: Callable[[str, str, Any], argparse.ArgumentPa
     command("campaigns", "what was armed, until when, and what is open", _campaigns)
     out = command("export", "write which card holds which key set, signed with this server's certificate", _export)
     out.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CMS file, PEM; no key is in it")
+    says = command("statement", "say how many cards rely on each epoch, for the KMS to destroy one", _statement)
+    says.add_argument("--out", type=Path, required=True, metavar="FILE")
     back = command("restored", "say that the store was put back from a backup: its cards are in doubt", _restored)
     back.add_argument("--journal", type=Path, action="append", default=[], metavar="FILE", help="a terminal's journal")
     end = command("disarm", "end a campaign and destroy its keys; refused while cases are open", _disarm)
@@ -72,6 +78,22 @@ def _export(config: AccessConfig, args: argparse.Namespace) -> None:
         raise BadConfiguration(f"{args.out}: cannot be written: {wrong.strerror}") from wrong
     print(f"{len(rows)} cards are in {args.out}.")
     print(f"Next: {verify_command('ca.crt', args.out)}")
+
+
+def _statement(config: AccessConfig, args: argparse.Namespace) -> None:
+    counts = asyncio.run(in_store(config, cards_of_epochs))
+    server = fingerprint_of(read_transport_key(open_vault(config).transport_key()))
+    certificate = certificate_of(file_of(config.tls.certificate).read_bytes())
+    epochs = tuple(Reliance(epoch, cards) for epoch, cards in sorted(counts.items()))
+    made = Statement(STATEMENT_VERSION, server, int(time.time()), epochs, certificate)
+    key = read_private(file_of(config.tls.key)).reveal()
+    try:
+        args.out.write_bytes(replace(made, signature=sign_with(key, made.signed_part())).encode())
+    except OSError as wrong:
+        raise BadConfiguration(f"{args.out}: cannot be written: {wrong.strerror}") from wrong
+    for one in epochs:
+        print(f"epoch {one.epoch}: {one.cards} cards")
+    print("Next: `kioskd kms request destroy --epoch N --statement FILE` for an epoch without cards.")
 
 
 def _restored(config: AccessConfig, args: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from kioskd.rekey.bundle import BundlePurpose, Campaign, in_words
 from kioskd.rekey.bundle_check import MIN_RSA_BITS, fingerprint_of, read_kms_key, read_transport_key
 from kioskd.rekey.campaign import ORDER_VERSION, DisarmOrder
 from kioskd.rekey.ceremony import Act, Request
-from kioskd.rekey.release import check_release
+from kioskd.rekey.release import check_destroy, check_release
 
 _MINUTE = "%Y-%m-%d %H:%M UTC"
 _CLOCKS_S = 300  # clocks differ
@@ -38,8 +38,14 @@ def check_possible(vault: KmsVault, request: Request) -> None:
     if request.act is Act.GENERATE and int(request.detail("generation")) != max(held.generations, default=0) + 1:
         raise NotApproved(f"the next generation is {max(held.generations, default=0) + 1} by now")
     epochs = (*held.issuing, *held.armed)
-    if request.act is Act.EPOCH and int(request.detail("epoch")) != max(epochs, default=0) + 1:
-        raise NotApproved(f"the next epoch is {max(epochs, default=0) + 1} by now")
+    if request.act is Act.EPOCH and int(request.detail("epoch")) != held.next_epoch:
+        raise NotApproved(f"the next epoch is {held.next_epoch} by now")
+    if request.act is Act.DESTROY:
+        epoch = int(request.detail("epoch"))
+        check_destroy(epoch, epoch in held.armed)
+        silent = [in_words(one) for one in held.recipients_of(epoch) if in_words(one) not in request.detail("servers")]
+        if silent:
+            raise NotApproved(f"no statement of the access server {silent[0]}, which was given keys of epoch {epoch}")
     if request.act is Act.EPOCH and not MIN_RSA_BITS <= int(request.detail("bits")) <= _MOST_RSA_BITS:
         raise BadConfiguration(f"an RSA pair has {MIN_RSA_BITS} to {_MOST_RSA_BITS} bits here")
     if request.act in (Act.BACKUP, Act.RESTORE):
@@ -77,6 +83,9 @@ def perform(vault: KmsVault, request: Request, files: Files, now: int) -> list[s
             return _release(vault, request, _recipient(request, files), _file(files), now)
         case Act.DISARM:
             return _order(vault, request, _recipient(request, files), _file(files), now)
+        case Act.DESTROY:
+            vault.destroy_epoch(int(request.detail("epoch")))
+            return [f"Destroyed epoch {request.detail('epoch')}.", "Next: tell the access servers."]
         case Act.BACKUP:
             return _back_up(vault, _recipient(request, files), _file(files))
         case Act.RESTORE:

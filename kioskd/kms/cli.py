@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kioskd.errors import BadConfiguration, KioskError
+from kioskd.edges.certified import check_certified
+from kioskd.errors import BadConfiguration, KioskError, NotApproved
 from kioskd.kms.acts import Files, check_files, check_possible, perform, window_words
 from kioskd.kms.transcript_file import opened
 from kioskd.kms.vaults import add_vault_arguments, create_vault, open_vault, restore_key, token_of
@@ -29,6 +30,7 @@ from kioskd.rekey.ceremony import (
     Requested,
 )
 from kioskd.rekey.papers import read_paper, write_paper
+from kioskd.rekey.statement import Statement
 from kioskd.virtual.bundle_keys import RSA_BITS
 
 _DAY_S = 24 * 3600
@@ -160,7 +162,7 @@ def _generate_details(_: argparse.Namespace, held: Any, __: int) -> dict[str, st
 
 
 def _epoch_details(options: argparse.Namespace, held: Any, _: int) -> dict[str, str]:
-    return {"epoch": str(max((*held.issuing, *held.armed), default=0) + 1), "bits": str(options.rsa_bits)}
+    return {"epoch": str(held.next_epoch), "bits": str(options.rsa_bits)}
 
 
 def _release_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
@@ -189,6 +191,19 @@ def _backup_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, s
 def _restore_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
     server = in_words(fingerprint_of(read_kms_key(_read(options.kms_key))))
     return {"backup": in_words(Backup.decode(_read(options.backup)).digest), "server": server}
+
+
+def _destroy_details(options: argparse.Namespace, _: Any, now: int) -> dict[str, str]:
+    said = []
+    for file in options.statement:
+        one = Statement.decode(_read(file), str(file))
+        if not now - _DAY_S <= one.at <= now + 300:
+            raise NotApproved(f"{file}: is older than a day, or of the future: make a new one")
+        check_certified(one.signed_part(), one.signature, one.certificate, _read(options.ca), one.at)
+        if one.cards_of(options.epoch):
+            raise NotApproved(f"{file}: {one.cards_of(options.epoch)} cards rely on epoch {options.epoch}")
+        said.append(in_words(one.server))
+    return {"epoch": str(options.epoch), "servers": " and ".join(said)}
 
 
 def _policy_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
@@ -255,6 +270,11 @@ def _requests(acts: Any) -> None:
     disarm.add_argument("--campaign", required=True, metavar="ID")
     disarm.add_argument("--cases", required=True, metavar="HEX", help="the list, as `kioskd access disarm` shows it")
     disarm.add_argument("--to", type=Path, required=True, metavar="PEM", help="the access server's transport key")
+    destroy = act(Act.DESTROY, "the end of an epoch on which no card relies", _destroy_details)
+    destroy.add_argument("--epoch", type=int, required=True, metavar="N")
+    destroy.add_argument("--ca", type=Path, required=True, metavar="PEM", help="who signs the servers' certificates")
+    words = "what `kioskd access statement` wrote, of every server that has keys of the epoch; repeat it"
+    destroy.add_argument("--statement", type=Path, action="append", required=True, metavar="FILE", help=words)
     backup = act(Act.BACKUP, "every key, wrapped to a second token", _backup_details)
     backup.add_argument("--to", type=Path, required=True, metavar="PEM", help="the second token's restore key")
     restore = act(Act.RESTORE, "a backup, taken into this empty token", _restore_details)

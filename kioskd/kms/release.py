@@ -20,6 +20,10 @@ class KmsVault(Protocol):
         """Makes the replacement block and the RSA pair of the next epoch; its number."""
         ...
 
+    def destroy_epoch(self, number: int) -> None:
+        """Destroys the block and the pair of an armed epoch, for ever; `VaultError` for any other."""
+        ...
+
     def note_release(self, note: Release) -> None:
         """Writes a release down; `VaultError` for what is not held, or may not be released any more."""
         ...

@@ -15,7 +15,7 @@ from kioskd.errors import VaultError
 from kioskd.kms.release import release
 from kioskd.rekey.bundle import BLOCK_BYTES, BundleContents, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
-from kioskd.rekey.release import KmsHoldings, Release, check_release
+from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_release
 from kioskd.rekey.transcript import BEGINNING
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import RSA_BITS, load_private, make_rsa, seal_bundle
@@ -42,6 +42,7 @@ class _Held:
     epochs: Mapping[int, KmsEpoch] = field(default_factory=dict)
     releases: tuple[Release, ...] = ()
     head: tuple[int, bytes] = (0, BEGINNING)
+    destroyed: tuple[int, ...] = ()
 
     def encode(self) -> Secret:
         plain = {
@@ -56,6 +57,7 @@ class _Held:
                 for r in self.releases
             ],
             "head": [self.head[0], self.head[1].hex()],
+            "destroyed": list(self.destroyed),
         }
         return Secret(json.dumps(plain).encode())
 
@@ -75,6 +77,7 @@ class _Held:
                     for name, purpose, gen, epoch, to, start, end in plain["releases"]
                 ),
                 head=(int(plain["head"][0]), bytes.fromhex(plain["head"][1])),
+                destroyed=tuple(int(one) for one in plain["destroyed"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as wrong:
             raise VaultError("the vault's content is of another version") from wrong
@@ -146,7 +149,7 @@ class KmsVault(KmsSigner):
 
         def add(held: _Held) -> _Held:
             nonlocal number
-            number = max(held.epochs, default=0) + 1
+            number = max((*held.epochs, *held.destroyed), default=0) + 1
             return replace(held, epochs={**held.epochs, number: epoch})
 
         self._change(add)
@@ -190,6 +193,17 @@ class KmsVault(KmsSigner):
         )
         return seal_bundle(header, contents, read_transport_key(transport), self._signing_key())
 
+    def destroy_epoch(self, number: int) -> None:
+        """Destroys the block and the pair of an armed epoch, for ever; `VaultError` for any other."""
+
+        def take_away(held: _Held) -> _Held:
+            kept = held.epochs.get(number)
+            check_destroy(number, kept is not None and kept.armed)
+            epochs = {one: keys for one, keys in held.epochs.items() if one != number}
+            return replace(held, epochs=epochs, destroyed=(*held.destroyed, number))
+
+        self._change(take_away)
+
     def holdings(self) -> KmsHoldings:
         """What is held, without a key."""
         held = self._held()
@@ -199,4 +213,5 @@ class KmsVault(KmsSigner):
             issuing=tuple(sorted(number for number, one in held.epochs.items() if not one.armed)),
             armed=tuple(sorted(number for number, one in held.epochs.items() if one.armed)),
             releases=held.releases,
+            destroyed=held.destroyed,
         )

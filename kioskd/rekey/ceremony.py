@@ -34,6 +34,7 @@ class Act(StrEnum):
     POLICY = "policy"
     BACKUP = "backup"
     RESTORE = "restore"
+    DESTROY = "destroy"
 
 
 _TO = "to the access server {recipient}"
@@ -55,6 +56,7 @@ _WORDS = {
     ),
     Act.POLICY: "From now on {quorum} of these custodians must approve: {custodians}.",
     Act.BACKUP: "Wrap EVERY block and private key to the backup token {recipient}: whoever has it has all of them.",
+    Act.DESTROY: "Destroy epoch {epoch} for ever: its block and private key. No card relies on it, say {servers}.",
     Act.RESTORE: "Take in the backup {backup} of the key management server {server}.",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

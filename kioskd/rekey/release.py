@@ -34,6 +34,16 @@ class KmsHoldings:
     issuing: tuple[int, ...]
     armed: tuple[int, ...]
     releases: tuple[Release, ...]
+    destroyed: tuple[int, ...] = ()  # epochs; their numbers are never given again
+
+    @property
+    def next_epoch(self) -> int:
+        """The number of the next epoch: one that no epoch has had."""
+        return max((*self.issuing, *self.armed, *self.destroyed), default=0) + 1
+
+    def recipients_of(self, epoch: int) -> frozenset[bytes]:
+        """The access servers that were given keys of an epoch."""
+        return frozenset(one.recipient for one in self.releases if one.epoch == epoch)
 
 
 def check_release(generation: int, epoch: int, has_generation: bool, has_epoch: bool, ended: bool) -> None:
@@ -44,3 +54,9 @@ def check_release(generation: int, epoch: int, has_generation: bool, has_epoch: 
         raise VaultError(f"epoch {epoch}: there is none; make it first")
     if ended:
         raise VaultError(f"epoch {epoch}: was released for replacement; issue under another epoch")
+
+
+def check_destroy(epoch: int, armed: bool) -> None:
+    """`VaultError` for an epoch that may still issue, or that is not there: only an armed one gets no new cards."""
+    if not armed:
+        raise VaultError(f"epoch {epoch}: is not armed: it may still issue cards, or is not there")

@@ -15,6 +15,8 @@ from kioskd.access.vaults import open_vault
 from kioskd.config import AccessConfig, ListenSection, TlsSection, VaultSection
 from kioskd.edges import campaigns as book
 from kioskd.edges.card_index import index
+from kioskd.edges.certificates import create_ca, issue_server
+from kioskd.edges.certified import check_certified
 from kioskd.edges.journal import SqliteJournal
 from kioskd.errors import BadBundle, NotArmed
 from kioskd.gp.cplc import CardId
@@ -25,6 +27,7 @@ from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key
 from kioskd.rekey.campaign import ORDER_VERSION, CampaignState, DisarmOrder, OpenCase, digest_of
 from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.rekey.records import Closed, MasterRef, Purpose, Receipt
+from kioskd.rekey.statement import Statement
 from kioskd.rekey.wire import Script, Step
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import load_private, make_rsa, seal_bundle
@@ -257,3 +260,21 @@ def test_the_command_line_says_what_is_in_doubt_after_a_restore(
     assert "1 of 1 cryptograms of 1 journals were not here, and are now." in said
     assert cli.main(["restored", "--journal", f"{house.folder}/none", "--config", "any"]) == 2
     assert "none: is no journal" in capsys.readouterr().err
+
+
+def test_the_server_states_how_many_cards_rely_on_each_epoch(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_ca(house.folder, "authority")
+    issue_server(house.folder, "access.example", ("access.example",), house.folder)
+    files = (f"{house.folder}/{name}" for name in ("ca.crt", "access.example.crt", "access.example.key"))
+    config = replace(house.config, tls=TlsSection(*files))
+    monkeypatch.setattr(cli, "load_access", lambda _: config)
+    house.begin()
+    assert cli.main(["statement", "--out", f"{house.folder}/statement", "--config", "any"]) == 0
+    assert "epoch 1: 1 cards" in capsys.readouterr().out
+    one = Statement.decode((house.folder / "statement").read_bytes(), "statement")
+    authority = (house.folder / "ca.crt").read_bytes()
+    check_certified(one.signed_part(), one.signature, one.certificate, authority, one.at)
+    assert (one.cards_of(1), one.cards_of(2)) == (1, 0)
+    assert one.server == fingerprint_of(read_transport_key(house.vault.transport_key()))

@@ -145,3 +145,17 @@ def test_the_tokens_say_what_was_released_and_what_is_there(servers: Servers) ->
     for purpose, generation, epoch in ((ISSUE, 2, 1), (ISSUE, 1, 2)):
         with pytest.raises(VaultError, match="there is none"):
             release(servers.kms, purpose, generation, epoch, servers.access.transport_key(), (0, 2 * NOW), NOW)
+
+
+def test_an_armed_epoch_is_destroyed_in_the_token_and_its_number_is_never_given_again(servers: Servers) -> None:
+    with pytest.raises(VaultError, match="is not armed"):
+        servers.kms.destroy_epoch(1)
+    servers.release(REPLACE, 1)
+    servers.kms.destroy_epoch(1)
+    held = servers.kms.holdings()
+    assert (held.issuing, held.armed, held.destroyed) == ((), (), (1,))
+    for kind, label in ((ObjectClass.SECRET_KEY, "KRKDB 1"), (ObjectClass.PRIVATE_KEY, "E 1")):
+        assert servers.kms.token.find(kind, label) is None
+    with pytest.raises(VaultError, match="there is none"):
+        servers.release(REPLACE, 1)
+    assert servers.kms.new_epoch(2048) == 2

@@ -16,7 +16,7 @@ from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.errors import VaultError
 from kioskd.rekey.bundle import Bundle, BundleHeader, BundlePurpose
 from kioskd.rekey.bundle_check import ed25519_pem, fingerprint_of, read_kms_key, rsa_numbers, spki_of_pem
-from kioskd.rekey.release import KmsHoldings, Release, check_release
+from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_release
 from kioskd.rekey.transcript import BEGINNING
 from kioskd.shape import from_plain, to_plain
 
@@ -63,7 +63,7 @@ class TokenKms:
     def new_epoch(self, rsa_bits: int) -> int:
         """Makes the replacement block and the RSA pair of the next epoch; its number."""
         with self._token.guard("epoch"):
-            number = max(self._numbers(PRIVATE, "E "), default=0) + 1
+            number = self.holdings().next_epoch
             if self._token.find(SECRET, f"KRKDB {number}") is None:  # a crash may have left it
                 self._block(f"KRKDB {number}")
             self._token.session.generate_keypair(
@@ -75,6 +75,15 @@ class TokenKms:
                 private_template=templates.transferred_private(),
             )
         return number
+
+    def destroy_epoch(self, number: int) -> None:
+        """Destroys the block and the pair of an armed epoch, for ever; `VaultError` for any other."""
+        held = self.holdings()
+        check_destroy(number, number in held.armed)
+        with self._token.guard("destruction"):
+            self._token.note(f"destroyed {number}", b"")
+            for kind, label in ((SECRET, f"KRKDB {number}"), (PRIVATE, f"E {number}"), (PUBLIC, f"E {number}")):
+                self._token.destroy(self._need(kind, label))
 
     def seal(self, header: BundleHeader, transport: bytes) -> bytes:
         """The signed bundle file for a transport key (PEM); every key in it is wrapped inside the token."""
@@ -137,7 +146,8 @@ class TokenKms:
         """What is held, in numbers."""
         with self._token.guard(f"token {self._token.label}"):
             armed = {int(label.split()[1]) for label, _ in self._token.notes("armed ")}
-            epochs = sorted(self._numbers(PRIVATE, "E "))
+            destroyed = tuple(sorted(int(label.split()[1]) for label, _ in self._token.notes("destroyed ")))
+            epochs = [one for one in sorted(self._numbers(PRIVATE, "E ")) if one not in destroyed]
             releases = [from_plain(Release, json.loads(value)) for _, value in self._token.notes("release ")]
             return KmsHoldings(
                 fingerprint=fingerprint_of(read_kms_key(self.public_key())),
@@ -145,6 +155,7 @@ class TokenKms:
                 issuing=tuple(one for one in epochs if one not in armed),
                 armed=tuple(one for one in epochs if one in armed),
                 releases=tuple(sorted(releases, key=lambda one: (one.not_before, one.id))),
+                destroyed=destroyed,
             )
 
     def _numbers(self, kind: ObjectClass, prefix: str) -> list[int]:
