@@ -45,7 +45,7 @@ class Keeper:
             "pull": self._pull,
             "card": lambda: self._screen.slots(self._card.kvns),
             "status": self._status,
-            "audit": lambda: self._screen.line(self._stage.audit()),
+            "audit": self._audit,
             "log": lambda: self._screen.line(self._stage.roles.log("kiosk").read_text()[-1500:]),
         }
         for line in sys.stdin:
@@ -68,6 +68,11 @@ class Keeper:
         self._leak()
         self._card.tear(Tear.AFTER, 0xD8)
         self._tap()
+
+    def _audit(self) -> None:
+        folder = self._stage.folder
+        words = (f"{folder}/kms.transcript", "--kms-key", f"{folder}/kms.pem")
+        self._screen.line(self._stage.roles.run("audit", "verify", *words))
 
     def _status(self) -> None:
         command = [

@@ -95,10 +95,6 @@ class Stage:
             return self._approved(command, args, ())
         return self.roles.run("kms", *command.split(), *self._kms_vault(), *args)
 
-    def audit(self) -> str:
-        """What the audit says of the KMS's transcript."""
-        return self.roles.run("audit", "verify", self._path("kms.transcript"), "--kms-key", self._path("kms.pem"))
-
     def _kms_vault(self) -> tuple[str, ...]:
         transcript = ("--transcript", self._path("kms.transcript"))
         if self.hsm is not None:

@@ -27,8 +27,8 @@ _HEAD = "transcript head"
 SECRET, PUBLIC, PRIVATE = ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY
 
 
-class TokenKms:
-    """The key management server's vault on a token: what `kms/release.py` asks of one."""
+class TokenSigner:
+    """The signing key in a token, and the note of the transcript's newest entry beside it."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -37,6 +37,38 @@ class TokenKms:
     def token(self) -> Token:
         """The token, for its backup."""
         return self._token
+
+    def sign(self, text: bytes) -> bytes:
+        """An Ed25519 signature by this server's signing key."""
+        with self._token.guard("signature"):
+            return bytes(self._need(PRIVATE, _SIGNING).sign(text, mechanism=Mechanism.EDDSA))
+
+    def public_key(self) -> bytes:
+        """The key that checks this server's bundles, PEM; an access server pins it."""
+        with self._token.guard("signing key"):
+            return ed25519_pem(bytes(self._need(PUBLIC, _SIGNING)[Attribute.EC_POINT])[-32:])
+
+    def head(self) -> tuple[int, bytes]:
+        """The number and digest of the transcript's newest entry, as far as this token was told."""
+        with self._token.guard("transcript's head"):
+            heads = [json.loads(value) for _, value in self._token.notes(_HEAD)]
+        number, digest = max(heads) if heads else (0, BEGINNING.hex())
+        return int(number), bytes.fromhex(digest)
+
+    def remember_head(self, number: int, digest: bytes) -> None:
+        """Notes the transcript's newest entry."""
+        with self._token.guard("transcript's head"):
+            self._token.note(_HEAD, json.dumps([number, digest.hex()]).encode())
+
+    def _need(self, kind: ObjectClass, label: str) -> Any:
+        found = self._token.find(kind, label)
+        if found is None:
+            raise VaultError(f"token {self._token.label}: has no {label!r}")
+        return found
+
+
+class TokenKms(TokenSigner):
+    """The key management server's vault on a token: what `kms/release.py` asks of one."""
 
     def prepare(self) -> None:
         """Makes the signing key; `VaultError` if there is one."""
@@ -109,16 +141,6 @@ class TokenKms:
 
             return destroyed_after([to, kek], work).signed(self.sign).encode()
 
-    def sign(self, text: bytes) -> bytes:
-        """An Ed25519 signature by this server's signing key."""
-        with self._token.guard("signature"):
-            return bytes(self._need(PRIVATE, _SIGNING).sign(text, mechanism=Mechanism.EDDSA))
-
-    def public_key(self) -> bytes:
-        """The key that checks this server's bundles, PEM; an access server pins it."""
-        with self._token.guard("signing key"):
-            return ed25519_pem(bytes(self._need(PUBLIC, _SIGNING)[Attribute.EC_POINT])[-32:])
-
     def note_release(self, note: Release) -> None:
         """Writes a release down; `VaultError` for what is not held, or may not be released any more."""
         held = self.holdings()
@@ -129,18 +151,6 @@ class TokenKms:
             if note.purpose is BundlePurpose.REPLACE:
                 self._token.note(f"armed {note.epoch}", b"")
             self._token.note(f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
-
-    def head(self) -> tuple[int, bytes]:
-        """The number and digest of the transcript's newest entry, as far as this token was told."""
-        with self._token.guard("transcript's head"):
-            heads = [json.loads(value) for _, value in self._token.notes(_HEAD)]
-        number, digest = max(heads) if heads else (0, BEGINNING.hex())
-        return int(number), bytes.fromhex(digest)
-
-    def remember_head(self, number: int, digest: bytes) -> None:
-        """Notes the transcript's newest entry."""
-        with self._token.guard("transcript's head"):
-            self._token.note(_HEAD, json.dumps([number, digest.hex()]).encode())
 
     def holdings(self) -> KmsHoldings:
         """What is held, in numbers."""
@@ -164,9 +174,3 @@ class TokenKms:
     def _block(self, label: str) -> None:
         template = templates.transferred_block()
         self._token.session.generate_key(KeyType.AES, 256, store=True, label=label, template=template)
-
-    def _need(self, kind: ObjectClass, label: str) -> Any:
-        found = self._token.find(kind, label)
-        if found is None:
-            raise VaultError(f"token {self._token.label}: has no {label!r}")
-        return found
