@@ -28,7 +28,7 @@ def python_files() -> list[Path]:
 
 def text_files() -> Iterator[Path]:
     """Every text file that is the project's own."""
-    yield from (file for file in ROOT.iterdir() if file.is_file())
+    yield from (file for file in ROOT.iterdir() if file.is_file() and file.name != ".git")  # a file in a git worktree
     for folder in TEXT_FOLDERS:
         for file in (ROOT / folder).rglob("*"):
             if file.is_file() and not {"__pycache__", ".egg-info"} & set(file.parts):
