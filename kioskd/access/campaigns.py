@@ -59,17 +59,20 @@ async def disarm(
         if accepted is not None:
             raise BadBundle("order: the list of open cases has changed since the custodians accepted it")
         return cases
+    if standing.state is CampaignState.DISARMED:
+        return ()
     for epoch in standing.campaign.epochs:
-        if _still_armed_for(vault, epoch, standing.campaign.generation_to):
+        if await _goes_with(config, vault, epoch, standing.campaign.generation_to):
             vault.disarm(epoch)
     await in_store(config, lambda connection: book.set_state(connection, campaign, CampaignState.DISARMED))
     return ()
 
 
-def _still_armed_for(vault: KeptVault, epoch: int, generation: int) -> bool:
-    """Whether the keys that are here are this campaign's: a later one may have brought newer ones."""
+async def _goes_with(config: AccessConfig, vault: KeptVault, epoch: int, generation: int) -> bool:
+    """Whether the keys that are here go with this campaign: not if a later one brought newer ones or needs the same."""
+    other = await in_store(config, lambda connection: book.covering(connection, epoch, generation))
     holdings = vault.holdings()
-    return epoch in holdings.armed and holdings.generation_of(epoch) == generation
+    return other is None and epoch in holdings.armed and holdings.generation_of(epoch) == generation
 
 
 async def _standing(config: AccessConfig, campaign: str) -> book.Standing:

@@ -33,19 +33,13 @@ class Standing:
 
 
 def covering(connection: sql.Connection, epoch: int, generation: int) -> Campaign | None:
-    """The armed campaign that brings an epoch's cards to a generation."""
-    for one in all_of(connection):
-        if (
-            one.state is CampaignState.ARMED
-            and epoch in one.campaign.epochs
-            and one.campaign.generation_to == generation
-        ):
-            return one.campaign
-    return None
+    """The armed campaign that brings an epoch's cards to a generation; of two, the one that lasts longer."""
+    armed = (one.campaign for one in _aiming(connection, epoch, generation) if one.state is CampaignState.ARMED)
+    return max(armed, key=lambda one: one.not_after, default=None)
 
 
 def check_begin(connection: sql.Connection, card: CardId, intent: Intent) -> None:
-    """`CampaignOver` if the intent would begin a card for a campaign that is being disarmed.
+    """`CampaignOver` if the intent would begin a card whose campaign is being disarmed, and no other has its goal.
 
     In the transaction of the intent: nobody can disarm between the look and the act.
     """
@@ -54,10 +48,15 @@ def check_begin(connection: sql.Connection, card: CardId, intent: Intent) -> Non
     row = row_of(connection, card)
     if row["last"] > row["settled"]:
         return  # a begun card is finished
-    for one in all_of(connection):
-        wanted = row["epoch"] in one.campaign.epochs and one.campaign.generation_to == intent.master.generation
-        if wanted and one.state is not CampaignState.ARMED:
-            raise CampaignOver(f"the campaign {one.campaign.id} is {one.state.value}")
+    aiming = _aiming(connection, row["epoch"], intent.master.generation)
+    if aiming and CampaignState.ARMED not in {one.state for one in aiming}:
+        raise CampaignOver(f"the campaign {aiming[0].campaign.id} is {aiming[0].state.value}")
+
+
+def _aiming(connection: sql.Connection, epoch: int, generation: int) -> tuple[Standing, ...]:
+    """The campaigns, in whatever state, that bring an epoch's cards to a generation."""
+    every = all_of(connection)
+    return tuple(one for one in every if epoch in one.campaign.epochs and one.campaign.generation_to == generation)
 
 
 def arm(connection: sql.Connection, campaign: Campaign) -> bool:
@@ -83,11 +82,13 @@ def begin_disarming(connection: sql.Connection, name: str, accepted: bytes | Non
     """Ends a campaign for new cards, unless cases are open that nobody accepted; the open cases.
 
     `accepted` is the digest of the list that the custodians accept. A campaign whose open cases are returned and not
-    accepted stays as it was. `BadBundle` for an unknown campaign.
+    accepted stays as it was, and so does one that is disarmed already. `BadBundle` for an unknown campaign.
     """
     standing = next((one for one in all_of(connection) if one.campaign.id == name), None)
     if standing is None:
         raise BadBundle(f"campaign {name}: there is none of this id; `kioskd access campaigns` lists them")
+    if standing.state is CampaignState.DISARMED:
+        return ()
     cases = open_cases(connection, standing.campaign.epochs)
     if not cases or accepted == digest_of(cases):
         set_state(connection, name, CampaignState.DISARMING)

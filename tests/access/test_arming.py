@@ -71,13 +71,15 @@ class House:
         """The vault, as a process opens it."""
         return open_vault(self.config)
 
-    def bundle(self, purpose: BundlePurpose, generation: int = 2, campaign: Campaign | None = LEAK) -> bytes:
+    def bundle(
+        self, purpose: BundlePurpose, generation: int = 2, campaign: Campaign | None = LEAK, name: bytes = b""
+    ) -> bytes:
         """A bundle of epoch 1 for this server."""
         recipient = read_transport_key(self.vault.transport_key())
         public = spki_of(load_private(pair()).public_key())
         arming = purpose is BundlePurpose.REPLACE
         contents = BundleContents(Secret(b"m" * 32), Secret(b"k" * 32), public, pair() if arming else None)
-        name = bytes((generation,)) * 8 + purpose.value.encode().ljust(8)
+        name = name or bytes((generation,)) * 8 + purpose.value.encode().ljust(8)
         to = fingerprint_of(recipient)
         header = BundleHeader(BUNDLE_VERSION, name, purpose, generation, 1, to, 100, 200, campaign if arming else None)
         return seal_bundle(header, contents, recipient, self.kms)
@@ -278,3 +280,25 @@ def test_the_server_states_how_many_cards_rely_on_each_epoch(
     check_certified(one.signed_part(), one.signature, one.certificate, authority, one.at)
     assert (one.cards_of(1), one.cards_of(2)) == (1, 0)
     assert one.server == fingerprint_of(read_transport_key(house.vault.transport_key()))
+
+
+def test_two_campaigns_with_one_goal_are_disarmed_one_by_one_and_the_keys_go_with_the_last(house: House) -> None:
+    house.arm()
+    again = replace(LEAK, id="longer")
+    raw = house.bundle(BundlePurpose.REPLACE, 2, again, name=b"another bundle..")
+    asyncio.run(take_in(house.config, house.vault, raw, NOW))
+    assert house.disarm() == ()
+    assert house.vault.holdings().armed == (1,)
+    assert house.disarm() == (), "said again, nothing more happens"
+    assert house.vault.holdings().armed == (1,)
+    assert house.standings == {"leak": CampaignState.DISARMED, "longer": CampaignState.ARMED}
+    assert house.disarm(campaign="longer") == ()
+    assert house.vault.holdings().armed == ()
+
+
+def test_a_campaign_that_was_disarmed_stays_so_whatever_is_open(house: House) -> None:
+    house.arm()
+    assert house.disarm() == ()
+    house.begin()
+    assert house.disarm() == ()
+    assert house.standings == {"leak": CampaignState.DISARMED}

@@ -3,12 +3,13 @@
 import base64
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import pytest
-from pkcs11 import Attribute, KeyType, ObjectClass
+from pkcs11 import Attribute, KeyType, ObjectClass, exceptions
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.kms import TokenKms
@@ -17,6 +18,7 @@ from kioskd.errors import BadBundle, VaultError
 from kioskd.kms.release import release
 from kioskd.ports import KeptVault
 from kioskd.rekey.bundle import Bundle, BundlePurpose
+from tests.hsm.faulty import Fate, Watched
 from tests.hsm.houses import House, empty_vault
 from tests.rekey.proofs import assert_issued, assert_replaced
 from tests.vault.contract.keepers import PIN, SO_PIN, SOFTHSM, softhsm_configuration
@@ -159,3 +161,21 @@ def test_an_armed_epoch_is_destroyed_in_the_token_and_its_number_is_never_given_
     with pytest.raises(VaultError, match="there is none"):
         servers.release(REPLACE, 1)
     assert servers.kms.new_epoch(2048) == 2
+
+
+@pytest.mark.parametrize("at", range(0, 60, 3))
+def test_a_destruction_that_a_crash_cut_is_seen_and_finished(servers: Servers, at: int) -> None:
+    servers.release(REPLACE, 1)
+    token = servers.kms.token
+    real = token.session
+    token.session = Watched(Fate(at, exceptions.DeviceError, lasting=True), real)
+    with suppress(VaultError):
+        servers.kms.destroy_epoch(1)
+    token.session = real
+    if servers.kms.holdings().destroyed != (1,):
+        assert servers.kms.holdings().armed == (1,), "it is not called destroyed while its private key is there"
+        servers.kms.destroy_epoch(1)
+    assert servers.kms.holdings().destroyed == (1,)
+    kinds = (ObjectClass.SECRET_KEY, ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY)
+    assert not {"KRKDB 1", "E 1"} & {label for kind in kinds for label in token.labels(kind)}
+    assert servers.kms.holdings().next_epoch == 2

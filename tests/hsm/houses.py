@@ -61,16 +61,16 @@ def bring(vault: KeptVault, purpose: BundlePurpose, generation: int) -> None:
     vault.import_bundle(bundle, pem_of(kms().public_key()), NOW)
 
 
-def known_bundle(transport: bytes, purpose: BundlePurpose, generation: int, now: int | None) -> bytes:
+def known_bundle(transport: bytes, purpose: BundlePurpose, generation: int, now: int | None, epoch: int = 1) -> bytes:
     """A bundle of the known keys for a transport key (PEM); its window is around `now`, or open for ever."""
     arming = purpose is BundlePurpose.REPLACE
     public = spki_of(load_private(epoch_pair()).public_key())
     contents = BundleContents(Secret(MKDB[generation]), Secret(KRKDB), public, epoch_pair() if arming else None)
     recipient = read_transport_key(transport)
-    name, to = bytes(15) + bytes((generation,)), fingerprint_of(recipient)
+    name, to = epoch.to_bytes(8) + generation.to_bytes(8), fingerprint_of(recipient)
     window = (0, 2 * now if now is not None else 2**40)
-    campaign = CAMPAIGN if arming else None
-    header = BundleHeader(BUNDLE_VERSION, name, purpose, generation, 1, to, *window, campaign)
+    campaign = replace(CAMPAIGN, epochs=(epoch,)) if arming else None
+    header = BundleHeader(BUNDLE_VERSION, name, purpose, generation, epoch, to, *window, campaign)
     return seal_bundle(header, contents, recipient, kms())
 
 

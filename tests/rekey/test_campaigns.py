@@ -1,6 +1,7 @@
 """A campaign's window and its end: they stop new cards only, and a begun card is always finished."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,22 @@ async def test_a_campaign_that_is_disarmed_during_a_tap_begins_no_card(issued_ca
     assert await rig.tap(faults=Meanwhile(rig), side="server") == "campaign-over"
     assert rig.key_information() == before
     assert not (await rig.state()).open
+
+
+async def test_a_campaign_that_was_disarmed_does_not_stand_in_the_way_of_the_next(issued_card: MakeRig) -> None:
+    rig = issued_card()
+    await change(rig, lambda connection: book.set_state(connection, "leak", CampaignState.DISARMED))
+    assert await rig.tap() == "campaign-over"
+    await change(rig, lambda connection: book.arm(connection, replace(CAMPAIGN, id="next")))
+    assert await rig.tap() == "done"
+    await assert_replaced(rig)
+
+
+async def test_of_two_campaigns_with_one_goal_the_one_that_lasts_longer_counts(issued_card: MakeRig) -> None:
+    rig = issued_card()
+    await move(rig, 0, 1)
+    await change(rig, lambda connection: book.arm(connection, replace(CAMPAIGN, id="next")))
+    assert await rig.tap() == "done"
 
 
 async def test_the_index_says_what_a_card_holds_and_which_epoch_it_relies_on(issued_card: MakeRig) -> None:

@@ -5,7 +5,7 @@
     MKDB g, KRKDB k      blocks
     E k                  an epoch's public key, and once it is armed its private key
     factory NAME ENC...  a factory set
-    note: epoch k        {generation, ended, campaign}; bundle ID: that it was taken in
+    note: epoch k        {generation, ended}; bundle ID: that it was taken in
 
 Which keys are there says what an epoch may do: KRKDB alone issues, KRKDB and the private key replace. An epoch that has
 ended says so in its note before its keys change, so that a crash never lets it issue again.
@@ -64,7 +64,7 @@ class TokenCustody:
         with self._token.guard(f"token {self._token.label}"):
             secrets, private = self._token.labels(SECRET), self._token.labels(PRIVATE)
             self._token.seen((*secrets, "", *private))
-            notes = {int(label.split()[1]): json.loads(value) for label, value in self._token.notes("epoch ")}
+            notes = self._epoch_notes()
         return Holdings(
             generations=tuple(sorted(int(one.split()[1]) for one in secrets if one.startswith("MKDB "))),
             epochs=tuple(
@@ -136,7 +136,7 @@ class TokenCustody:
 
     def _issuing(self, epoch: int) -> tuple[Any, Any]:
         krkdb, public = self._token.find(SECRET, f"KRKDB {epoch}"), self._token.find(PUBLIC, f"E {epoch}")
-        note = self._epoch_note(epoch)
+        note = self._epoch_notes().get(epoch)
         if note is None:
             raise NotArmed(f"epoch {epoch}: its issuing keys are not here; import its issue bundle")
         if note["ended"] or krkdb is None or public is None:
@@ -165,7 +165,7 @@ class TokenCustody:
         generation, epoch, name = header.generation, header.epoch, f"bundle {header.id.hex()}"
         if self._token.notes(name):
             raise BadBundle(f"bundle {header.id.hex()}: was imported before")
-        note = self._epoch_note(epoch)
+        note = self._epoch_notes().get(epoch)
         self._check(f"MKDB {generation}", opened.mkdb, f"generation {generation}: another block is here")
         self._check(f"KRKDB {epoch}", opened.krkdb, f"epoch {epoch}: other keys are here")
         public = self._token.find(PUBLIC, f"E {epoch}")
@@ -193,15 +193,18 @@ class TokenCustody:
         if self._token.find(kind, label) is None:
             keep(label)
 
-    def _epoch_note(self, epoch: int) -> dict[str, Any] | None:
-        """The newest note of an epoch: after a crash there may be two, and what has ended stays so."""
-        notes = [json.loads(value) for label, value in self._token.notes("epoch ") if label == f"epoch {epoch}"]
-        if not notes:
-            return None
-        return {"generation": max(n["generation"] for n in notes), "ended": any(n["ended"] for n in notes)}
+    def _epoch_notes(self) -> dict[int, dict[str, Any]]:
+        """What is noted of each epoch. After a crash one may have two notes: what has ended stays so."""
+        merged: dict[int, dict[str, Any]] = {}
+        for label, content in self._token.notes("epoch "):
+            epoch, note = int(label.split()[1]), json.loads(content)
+            before = merged.get(epoch, note)
+            generation = max(before["generation"], note["generation"])
+            merged[epoch] = {"generation": generation, "ended": before["ended"] or note["ended"]}
+        return merged
 
     def _note_epoch(self, epoch: int, *, ended: bool, generation: int | None = None) -> None:
-        known = self._epoch_note(epoch) or {"generation": 0, "ended": False}
+        known = self._epoch_notes().get(epoch, {"generation": 0, "ended": False})
         value = {"generation": known["generation"] if generation is None else generation, "ended": ended}
         self._token.note(f"epoch {epoch}", json.dumps(value).encode())
 

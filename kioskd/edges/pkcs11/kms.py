@@ -109,13 +109,17 @@ class TokenKms(TokenSigner):
         return number
 
     def destroy_epoch(self, number: int) -> None:
-        """Destroys the block and the pair of an armed epoch, for ever; `VaultError` for any other."""
-        held = self.holdings()
-        check_destroy(number, number in held.armed)
+        """Destroys the block and the pair of an armed epoch, for ever; `VaultError` for any other.
+
+        The private key goes last: while it is there, the epoch is not called destroyed, and this can be said again.
+        """
+        check_destroy(number, number in self.holdings().armed)
         with self._token.guard("destruction"):
             self._token.note(f"destroyed {number}", b"")
-            for kind, label in ((SECRET, f"KRKDB {number}"), (PRIVATE, f"E {number}"), (PUBLIC, f"E {number}")):
-                self._token.destroy(self._need(kind, label))
+            for kind, label in ((SECRET, f"KRKDB {number}"), (PUBLIC, f"E {number}"), (PRIVATE, f"E {number}")):
+                found = self._token.find(kind, label)
+                if found is not None:
+                    self._token.destroy(found)
 
     def seal(self, header: BundleHeader, transport: bytes) -> bytes:
         """The signed bundle file for a transport key (PEM); every key in it is wrapped inside the token."""
@@ -156,8 +160,8 @@ class TokenKms(TokenSigner):
         """What is held, in numbers."""
         with self._token.guard(f"token {self._token.label}"):
             armed = {int(label.split()[1]) for label, _ in self._token.notes("armed ")}
-            destroyed = tuple(sorted(int(label.split()[1]) for label, _ in self._token.notes("destroyed ")))
-            epochs = [one for one in sorted(self._numbers(PRIVATE, "E ")) if one not in destroyed]
+            noted = {int(label.split()[1]) for label, _ in self._token.notes("destroyed ")}
+            epochs = sorted(self._numbers(PRIVATE, "E "))
             releases = [from_plain(Release, json.loads(value)) for _, value in self._token.notes("release ")]
             return KmsHoldings(
                 fingerprint=fingerprint_of(read_kms_key(self.public_key())),
@@ -165,7 +169,7 @@ class TokenKms(TokenSigner):
                 issuing=tuple(one for one in epochs if one not in armed),
                 armed=tuple(one for one in epochs if one in armed),
                 releases=tuple(sorted(releases, key=lambda one: (one.not_before, one.id))),
-                destroyed=destroyed,
+                destroyed=tuple(sorted(noted - set(epochs))),
             )
 
     def _numbers(self, kind: ObjectClass, prefix: str) -> list[int]:
