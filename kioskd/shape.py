@@ -7,6 +7,7 @@ One codec serves the wire, the records and the configuration: an unknown key, a 
 import dataclasses
 import functools
 import itertools
+import json
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -192,3 +193,8 @@ def _called(plain: Any) -> str:
     """What a value is, in words, without its content (it may be a secret in the wrong place)."""
     names = {int: "a number", float: "a number", str: "text", bool: "true or false", list: "a list", dict: "a group"}
     return "nothing" if plain is None else names.get(type(plain), type(plain).__name__)
+
+
+def compact(value: Any) -> bytes:
+    """The one way in which a dataclass is written where its bytes are hashed or signed: sorted keys, no spaces."""
+    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":")).encode()

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def _statement(config: AccessConfig, args: argparse.Namespace) -> None:
     made = Statement(STATEMENT_VERSION, server, int(time.time()), epochs, certificate)
     key = read_private(file_of(config.tls.key)).reveal()
     try:
-        args.out.write_bytes(replace(made, signature=sign_with(key, made.signed_part())).encode())
+        args.out.write_bytes(made.signed(lambda text: sign_with(key, text)).encode())
     except OSError as wrong:
         raise BadConfiguration(f"{args.out}: cannot be written: {wrong.strerror}") from wrong
     for one in epochs:

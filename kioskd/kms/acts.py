@@ -3,7 +3,7 @@
 import calendar
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from kioskd.errors import BadConfiguration, NotApproved
@@ -162,8 +162,7 @@ def _order(vault: KmsVault, request: Request, transport: bytes, out: Path, now: 
         not_before=now - _CLOCKS_S,
         not_after=request.not_after,
     )
-    signed = replace(order, signature=vault.sign(order.signed_part()))
-    write_private(out, signed.encode(), new=True)
+    write_private(out, order.signed(vault.sign).encode(), new=True)
     return [f"Wrote the order to {out}.", "Next: `kioskd access disarm CAMPAIGN --order FILE` at the access server."]
 
 

@@ -196,7 +196,7 @@ def _restore_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, 
 def _destroy_details(options: argparse.Namespace, _: Any, now: int) -> dict[str, str]:
     said = []
     for file in options.statement:
-        one = Statement.decode(_read(file), str(file))
+        one = Statement.decode(_read(file))
         if not now - _DAY_S <= one.at <= now + 300:
             raise NotApproved(f"{file}: is older than a day, or of the future: make a new one")
         check_certified(one.signed_part(), one.signature, one.certificate, _read(options.ca), one.at)

@@ -1,7 +1,6 @@
 """The key bundle: what the key management server releases to one access server, as one file. Format only, no keys used.
 
-One line of JSON. The signature covers everything before it. There is one way to write a bundle, and any other is
-refused, so no byte of the file can change unseen. Every key in it is wrapped by itself, so that a token can take it in.
+A signed paper. Every key in it is wrapped by itself, so that a token can take it in.
 
     header {version, id, purpose, generation, epoch, recipient, not_before, not_after, campaign}
     kek        an AES-256 key, RSA-OAEP (SHA-1, empty label) to the recipient's transport key
@@ -12,22 +11,18 @@ refused, so no byte of the file can change unseen. Every key in it is wrapped by
     signature  by the key management server
 """
 
-import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
-from kioskd.errors import BadBundle, Malformed
+from kioskd.rekey.signed_paper import SignedPaper
 from kioskd.secret import Secret
-from kioskd.shape import from_plain, to_plain
 
 BUNDLE_VERSION = 2
 BLOCK_BYTES = 32
 WRAPPED_BLOCK_BYTES = 40
-MAX_BUNDLE_BYTES = 65536
 MAX_NUMBER = 2**32 - 1
-_CONTEXT = b"kioskd bundle\n"
 _CAMPAIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -98,8 +93,10 @@ class BundleHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(SignedPaper):
     """One released bundle."""
+
+    KIND: ClassVar[str] = "bundle"
 
     header: BundleHeader
     kek: bytes
@@ -107,40 +104,12 @@ class Bundle:
     krkdb: bytes
     public: bytes
     private: bytes
-    signature: bytes
 
     def __post_init__(self) -> None:
         if len(self.mkdb) != WRAPPED_BLOCK_BYTES or len(self.krkdb) != WRAPPED_BLOCK_BYTES:
             raise ValueError(f"a wrapped block has {WRAPPED_BLOCK_BYTES} bytes")
         if (self.private != b"") != (self.header.purpose is BundlePurpose.REPLACE):
             raise ValueError("a replace bundle, and no other, has a private key")
-
-    def signed_part(self) -> bytes:
-        """What the signature covers: the bundle without it, behind a word that no other signed text begins with."""
-        return _CONTEXT + _compact(replace(self, signature=b""))
-
-    def signed(self, sign: Callable[[bytes], bytes]) -> "Bundle":
-        """The bundle under a signature."""
-        return replace(self, signature=sign(self.signed_part()))
-
-    def encode(self) -> bytes:
-        """The file."""
-        return _compact(self) + b"\n"
-
-    @classmethod
-    def decode(cls, raw: bytes) -> "Bundle":
-        """The bundle of a file; `BadBundle` for anything that `encode` does not write."""
-        if len(raw) > MAX_BUNDLE_BYTES:
-            raise BadBundle(f"bundle: {len(raw)} bytes, at most {MAX_BUNDLE_BYTES} are read")
-        try:
-            bundle = from_plain(cls, json.loads(raw), "bundle")
-        except Malformed as wrong:
-            raise BadBundle(str(wrong)) from wrong
-        except (ValueError, RecursionError) as wrong:
-            raise BadBundle("bundle: not JSON") from wrong
-        if bundle.encode() != raw:
-            raise BadBundle("bundle: altered after it was written")
-        return bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +140,3 @@ def in_words(fingerprint: bytes) -> str:
     """A fingerprint for people to compare: groups of four hex digits."""
     text = fingerprint.hex().upper()
     return " ".join(text[at : at + 4] for at in range(0, len(text), 4))
-
-
-def _compact(value: object) -> bytes:
-    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":")).encode()

@@ -5,17 +5,15 @@ order signed by the key management server, which asked them.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from typing import ClassVar
 
-from kioskd.errors import BadBundle, Malformed
 from kioskd.gp.cplc import CardId
-from kioskd.shape import from_plain, to_plain
+from kioskd.rekey.signed_paper import SignedPaper
 
-MAX_ORDER_BYTES = 8192
 ORDER_VERSION = 1
-_CONTEXT = b"kioskd disarm order\n"
 
 
 class CampaignState(StrEnum):
@@ -55,8 +53,10 @@ def digest_of(cases: tuple[OpenCase, ...]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class DisarmOrder:
+class DisarmOrder(SignedPaper):
     """The key management server's word that the custodians accept these open cases. Times as in a bundle."""
+
+    KIND: ClassVar[str] = "order"
 
     version: int
     id: bytes
@@ -65,7 +65,6 @@ class DisarmOrder:
     cases: bytes  # `digest_of` the accepted list
     not_before: int
     not_after: int
-    signature: bytes = b""
 
     def __post_init__(self) -> None:
         if self.version != ORDER_VERSION:
@@ -74,30 +73,3 @@ class DisarmOrder:
             raise ValueError("id has 16 bytes, recipient and cases 32")
         if not 0 <= self.not_before <= self.not_after:
             raise ValueError("the window ends before it begins")
-
-    def signed_part(self) -> bytes:
-        """What the signature covers, behind a word that no other signed text begins with."""
-        return _CONTEXT + _compact(replace(self, signature=b""))
-
-    def encode(self) -> bytes:
-        """The file."""
-        return _compact(self) + b"\n"
-
-    @classmethod
-    def decode(cls, raw: bytes) -> "DisarmOrder":
-        """The order of a file; `BadBundle` for anything that `encode` does not write."""
-        if len(raw) > MAX_ORDER_BYTES:
-            raise BadBundle(f"order: {len(raw)} bytes, at most {MAX_ORDER_BYTES} are read")
-        try:
-            order = from_plain(cls, json.loads(raw), "order")
-        except Malformed as wrong:
-            raise BadBundle(str(wrong)) from wrong
-        except (ValueError, RecursionError) as wrong:
-            raise BadBundle("order: not JSON") from wrong
-        if order.encode() != raw:
-            raise BadBundle("order: altered after it was written")
-        return order
-
-
-def _compact(value: object) -> bytes:
-    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":")).encode()

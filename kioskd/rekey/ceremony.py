@@ -6,7 +6,6 @@ quorum.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from enum import StrEnum
 
 from kioskd.errors import NotApproved
 from kioskd.rekey.bundle import in_words
-from kioskd.shape import to_plain
+from kioskd.shape import compact
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 """(public key of 32 bytes, signature, text): whether the signature is good."""
@@ -148,7 +147,7 @@ class Request:
     @property
     def digest(self) -> bytes:
         """What approvals are bound to: every field, in one way of writing."""
-        return hashlib.sha256(json.dumps(to_plain(self), sort_keys=True, separators=(",", ":")).encode()).digest()
+        return hashlib.sha256(compact(self)).digest()
 
     @property
     def fingerprint(self) -> str:

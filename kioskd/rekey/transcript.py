@@ -1,22 +1,22 @@
 """The transcript of the ceremonies: one line an event, naming the one before it, signed by the KMS. Format only."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from kioskd.errors import BadTranscript, Malformed, NotApproved
+from kioskd.errors import BadBundle, BadTranscript, NotApproved
 from kioskd.rekey.ceremony import Approved, Ceremony, Event, Executed, Founded, Requested, Verify
-from kioskd.shape import from_plain, to_plain
+from kioskd.rekey.signed_paper import SignedPaper
 
-_CONTEXT = b"kioskd transcript\n"
-Sign = Callable[[bytes], bytes]
 BEGINNING = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(SignedPaper):
     """One event with its place."""
+
+    KIND: ClassVar[str] = "transcript"
 
     number: int
     previous: bytes  # the digest of the entry before
@@ -25,7 +25,6 @@ class Entry:
     requested: Requested | None = None
     approved: Approved | None = None
     executed: Executed | None = None
-    signature: bytes = b""
 
     @classmethod
     def of(cls, number: int, previous: bytes, at: int, event: Event) -> "Entry":
@@ -50,29 +49,9 @@ class Entry:
         return there[0]
 
     @property
-    def signed_part(self) -> bytes:
-        """What the KMS signs."""
-        return _CONTEXT + _compact(replace(self, signature=b""))
-
-    @property
     def digest(self) -> bytes:
         """What the next entry names: signature included."""
-        return hashlib.sha256(_compact(self)).digest()
-
-    def encode(self) -> bytes:
-        """One line."""
-        return _compact(self) + b"\n"
-
-    @classmethod
-    def decode(cls, line: bytes, number: int) -> "Entry":
-        """The entry of a line; `BadTranscript` for anything that `encode` does not write."""
-        try:
-            entry = from_plain(cls, json.loads(line), "entry")
-        except (ValueError, Malformed, RecursionError) as wrong:
-            raise BadTranscript(f"line {number}: is no entry: {wrong}") from wrong
-        if entry.encode() != line:
-            raise BadTranscript(f"line {number}: was altered")
-        return entry
+        return hashlib.sha256(self.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +69,7 @@ class Transcript:
         """The next entry, signed, and the transcript with it; `NotApproved` for an event that may not happen."""
         ceremony = self.ceremony.after(event, at, verify)
         entry = Entry.of(self.number + 1, self.head, at, event)
-        entry = replace(entry, signature=sign(entry.signed_part))
+        entry = entry.signed(sign)
         return entry, self.extended(entry, ceremony)
 
     def extended(self, entry: Entry, ceremony: Ceremony) -> "Transcript":
@@ -105,10 +84,13 @@ def read_transcript(lines: Iterable[bytes], kms: bytes, verify: Verify) -> Trans
     """
     found, last = Transcript(), 0
     for number, line in enumerate(lines, 1):
-        entry = Entry.decode(line, number)
+        try:
+            entry = Entry.decode(line)
+        except BadBundle as wrong:
+            raise BadTranscript(f"line {number}: {wrong}") from wrong
         if (entry.number, entry.previous) != (found.number + 1, found.head):
             raise BadTranscript(f"line {number}: does not follow the one before: something was taken out or put in")
-        if not verify(kms, entry.signature, entry.signed_part):
+        if not verify(kms, entry.signature, entry.signed_part()):
             raise BadTranscript(f"line {number}: was not signed by this key management server")
         if entry.at < last:
             raise BadTranscript(f"line {number}: is older than the one before")
@@ -118,7 +100,3 @@ def read_transcript(lines: Iterable[bytes], kms: bytes, verify: Verify) -> Trans
             raise BadTranscript(f"line {number}: {wrong}") from wrong
         found, last = found.extended(entry, ceremony), entry.at
     return found
-
-
-def _compact(value: object) -> bytes:
-    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":")).encode()

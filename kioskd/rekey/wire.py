@@ -6,13 +6,13 @@ Every message carries the same head. A script is known by (number, digest); its 
 import functools
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from kioskd.errors import Malformed
 from kioskd.rekey.labels import Cryptogram
-from kioskd.shape import ShapeError, from_plain, to_plain
+from kioskd.shape import ShapeError, compact, from_plain, to_plain
 
 WIRE_VERSION = 1
 MAX_MESSAGE_BYTES = 65536
@@ -55,7 +55,7 @@ class Script:
 @functools.lru_cache(maxsize=16)
 def _digest(script: Script) -> bytes:
     """Kept for the newest scripts: each is asked for its digest half a dozen times."""
-    return hashlib.sha256(json.dumps(to_plain(script), sort_keys=True, separators=(",", ":")).encode()).digest()
+    return hashlib.sha256(compact(script)).digest()
 
 
 class End(StrEnum):
@@ -224,8 +224,3 @@ def decode(text: str) -> Message:
     if isinstance(message, Tap) and len(message.pending) > MAX_PENDING:
         raise ShapeError("tap.pending", f"more than {MAX_PENDING} reports")
     return message
-
-
-def with_head(message: Message, head: Head) -> Message:
-    """The message under another head."""
-    return replace(message, head=head)

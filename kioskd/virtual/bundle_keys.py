@@ -66,7 +66,6 @@ def seal_bundle(
             krkdb=aes_key_wrap(kek.reveal(), contents.krkdb.reveal()),
             public=contents.public,
             private=b"" if private is None else aes_key_wrap_with_padding(kek.reveal(), private.reveal()),
-            signature=b"",
         )
     except ValueError as wrong:
         raise BadBundle(f"bundle: {wrong}") from wrong

@@ -275,7 +275,7 @@ def test_the_server_states_how_many_cards_rely_on_each_epoch(
     house.begin()
     assert cli.main(["statement", "--out", f"{house.folder}/statement", "--config", "any"]) == 0
     assert "epoch 1: 1 cards" in capsys.readouterr().out
-    one = Statement.decode((house.folder / "statement").read_bytes(), "statement")
+    one = Statement.decode((house.folder / "statement").read_bytes())
     authority = (house.folder / "ca.crt").read_bytes()
     check_certified(one.signed_part(), one.signature, one.certificate, authority, one.at)
     assert (one.cards_of(1), one.cards_of(2)) == (1, 0)

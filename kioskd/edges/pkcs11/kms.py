@@ -140,7 +140,6 @@ class TokenKms(TokenSigner):
                     krkdb=bytes(kek.wrap_key(krkdb, mechanism=Mechanism.AES_KEY_WRAP)),
                     public=spki_of_pem(public_pem(public)),
                     private=bytes(kek.wrap_key(private, mechanism=self._token.private_key_wrap)) if arming else b"",
-                    signature=b"",
                 )
 
             return destroyed_after([to, kek], work).signed(self.sign).encode()
