@@ -6,16 +6,16 @@ The signature, the recipient and the window are checked before the token is aske
 from dataclasses import dataclass, field
 from typing import Any
 
-from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass, exceptions
+from pkcs11 import Attribute, KeyType, Mechanism, exceptions
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.token import Token
+from kioskd.edges.pkcs11.wrapping import unwrap_by, unwrap_private, unwrap_secret
 from kioskd.errors import BadBundle
 from kioskd.gp.keys import BLOCK_BYTES
 from kioskd.rekey.bundle import Bundle
 from kioskd.rekey.bundle_check import check_bundle, read_kms_key, read_transport_key, rsa_numbers, rsa_pem
 
-_OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
 _PROBE = b"kioskd: same key"
 
 
@@ -34,11 +34,11 @@ class Opened:
 
     def keep_mkdb(self, label: str) -> None:
         """MKDB as a token object."""
-        _unwrapped(self.kek, self.bundle.mkdb, templates.mkdb(bounded=self.token.bounded), label)
+        unwrap_secret(self.kek, self.bundle.mkdb, templates.mkdb(bounded=self.token.bounded), label)
 
     def keep_krkdb(self, label: str) -> None:
         """KRKDB as a token object."""
-        _unwrapped(self.kek, self.bundle.krkdb, templates.krkdb(bounded=self.token.bounded), label)
+        unwrap_secret(self.kek, self.bundle.krkdb, templates.krkdb(bounded=self.token.bounded), label)
 
     def keep_public(self, label: str) -> None:
         """The epoch's public key."""
@@ -46,7 +46,7 @@ class Opened:
 
     def keep_private(self, label: str) -> None:
         """The epoch's private key."""
-        _private(self.kek, self.bundle.private, label, self.token.private_key_wrap, lasting=True)
+        _private(self.token, self.kek, self.bundle, label)
 
 
 def open_bundle(token: Token, bundle: Bundle, kms_key: bytes, transport: Any, transport_pem: bytes, now: int) -> Opened:
@@ -55,21 +55,14 @@ def open_bundle(token: Token, bundle: Bundle, kms_key: bytes, transport: Any, tr
     modulus, exponent = rsa_numbers(bundle.public)
     made: list[Any] = []
     try:
-        kek = transport.unwrap_key(
-            ObjectClass.SECRET_KEY,
-            KeyType.AES,
-            bundle.kek,
-            mechanism=Mechanism.RSA_PKCS_OAEP,
-            mechanism_param=_OAEP,
-            template=templates.kek(),
-        )
+        kek = unwrap_by(transport, bundle.kek, templates.kek())
         made.append(kek)
-        mkdb = _unwrapped(kek, bundle.mkdb, templates.mkdb(bounded=token.bounded) | {Attribute.TOKEN: False})
+        mkdb = unwrap_secret(kek, bundle.mkdb, templates.mkdb(bounded=token.bounded) | {Attribute.TOKEN: False})
         made.append(mkdb)
-        krkdb = _unwrapped(kek, bundle.krkdb, templates.krkdb(bounded=token.bounded) | {Attribute.TOKEN: False})
+        krkdb = unwrap_secret(kek, bundle.krkdb, templates.krkdb(bounded=token.bounded) | {Attribute.TOKEN: False})
         made.append(krkdb)
         if bundle.private:
-            private = _private(kek, bundle.private, "", token.private_key_wrap, lasting=False)
+            private = _private(token, kek, bundle)
             made.append(private)
             if bytes(private[Attribute.MODULUS]).lstrip(b"\x00") != modulus:
                 raise BadBundle("bundle: the epoch's private key is not that of its public key")
@@ -88,26 +81,10 @@ def _destroy(objects: list[Any]) -> None:
         one.destroy()
 
 
-def _unwrapped(kek: Any, wrapped: bytes, template: templates.Template, label: str = "") -> Any:
-    return kek.unwrap_key(
-        ObjectClass.SECRET_KEY,
-        KeyType.AES,
-        wrapped,
-        label=label or None,
-        mechanism=Mechanism.AES_KEY_WRAP,
-        template=template,
-    )
-
-
-def _private(kek: Any, wrapped: bytes, label: str, mechanism: Mechanism, *, lasting: bool) -> Any:
-    return kek.unwrap_key(
-        ObjectClass.PRIVATE_KEY,
-        KeyType.RSA,
-        wrapped,
-        label=label or None,
-        mechanism=mechanism,
-        template=templates.unwrapping_private(lasting=lasting),
-    )
+def _private(token: Token, kek: Any, bundle: Bundle, label: str | None = None) -> Any:
+    """The epoch's private key, to last if it gets a label."""
+    template = templates.unwrapping_private(lasting=label is not None)
+    return unwrap_private(kek, bundle.private, token.private_key_wrap, template, label)
 
 
 def same_block(one: Any, other: Any) -> bool:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass, exceptions
+from pkcs11 import Attribute, KeyType, Mechanism, exceptions
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.keys import TokenKey, session_keys
 from kioskd.edges.pkcs11.token import Token, destroyed_after
+from kioskd.edges.pkcs11.wrapping import unwrap_by, unwrap_secret, wrap_secret, wrap_to
 from kioskd.errors import VaultError
 from kioskd.gp.keys import KeySet
 
-_OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
 _BLOCK = bytes(16)
 _TRIAL_RSA_BITS = 2048
 _SESSION_KEYS, _SCP02 = "SCP03 session keys of AES-", "PUT KEY fields of SCP02"
@@ -116,21 +116,17 @@ def _oaep(session: Any) -> None:
     rnd = session.generate_key(KeyType.AES, 256, store=False, template=templates.rnd())
 
     def work() -> None:
-        wrapped = public.wrap_key(rnd, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP)
-        _unwrap(private, wrapped, Mechanism.RSA_PKCS_OAEP, _OAEP, templates.recovered_rnd()).destroy()
+        unwrap_by(private, wrap_to(public, rnd), templates.recovered_rnd()).destroy()
 
     destroyed_after([public, private, rnd], work)
 
 
 def _key_wrap(session: Any) -> None:
-    wrap = session.generate_key(
-        KeyType.AES, 256, store=False, template=templates.journal_wrap() | {Attribute.TOKEN: False}
-    )
+    wrap = _wrapping_key(session)
     rnd = session.generate_key(KeyType.AES, 256, store=False, template=templates.rnd())
 
     def work() -> None:
-        wrapped = wrap.wrap_key(rnd, mechanism=Mechanism.AES_KEY_WRAP)
-        _unwrap(wrap, wrapped, Mechanism.AES_KEY_WRAP, None, templates.recovered_rnd()).destroy()
+        unwrap_secret(wrap, wrap_secret(wrap, rnd), templates.recovered_rnd()).destroy()
 
     destroyed_after([wrap, rnd], work)
 
@@ -169,34 +165,34 @@ def _readable_child(session: Any) -> bool:
 
 
 def _wrong_unwrap(session: Any) -> bool:
-    wrap = session.generate_key(
-        KeyType.AES, 256, store=False, template=templates.journal_wrap() | {Attribute.TOKEN: False}
-    )
+    wrap = _wrapping_key(session)
     rnd = session.generate_key(KeyType.AES, 256, store=False, template=templates.rnd())
     open_to_all = templates.recovered_rnd() | {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
 
     def work() -> bool:
-        wrapped = wrap.wrap_key(rnd, mechanism=Mechanism.AES_KEY_WRAP)
-        return _is_read(lambda: _unwrap(wrap, wrapped, Mechanism.AES_KEY_WRAP, None, open_to_all))
+        return _is_read(lambda: unwrap_secret(wrap, wrap_secret(wrap, rnd), open_to_all))
 
     return destroyed_after([wrap, rnd], work)
 
 
 def _enforces_extractable(session: Any) -> bool:
-    wrap = session.generate_key(
-        KeyType.AES, 256, store=False, template=templates.journal_wrap() | {Attribute.TOKEN: False}
-    )
+    wrap = _wrapping_key(session)
     kept = session.generate_key(
         KeyType.AES, 256, store=False, template=templates.rnd() | {Attribute.EXTRACTABLE: False}
     )
     try:
-        wrap.wrap_key(kept, mechanism=Mechanism.AES_KEY_WRAP)
+        wrap_secret(wrap, kept)
     except exceptions.PKCS11Error:
         return True
     finally:
         wrap.destroy()
         kept.destroy()
     return False
+
+
+def _wrapping_key(session: Any) -> Any:
+    template = templates.journal_wrap() | {Attribute.TOKEN: False}
+    return session.generate_key(KeyType.AES, 256, store=False, template=template)
 
 
 def _is_read(make: Callable[[], Any]) -> bool:
@@ -216,10 +212,4 @@ def _is_read(make: Callable[[], Any]) -> bool:
 def _child(key: Any, template: templates.Template) -> Any:
     return key.derive_key(
         KeyType.AES, 128, mechanism=Mechanism.AES_ECB_ENCRYPT_DATA, mechanism_param=_BLOCK, template=template
-    )
-
-
-def _unwrap(key: Any, wrapped: bytes, mechanism: Mechanism, parameter: Any, template: templates.Template) -> Any:
-    return key.unwrap_key(
-        ObjectClass.SECRET_KEY, KeyType.AES, wrapped, mechanism=mechanism, mechanism_param=parameter, template=template
     )

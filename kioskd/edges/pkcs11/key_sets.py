@@ -6,19 +6,19 @@ from hashlib import sha256
 from itertools import count
 from typing import Any
 
-from pkcs11 import MGF, KeyType, Mechanism, ObjectClass, exceptions
+from pkcs11 import KeyType, Mechanism, ObjectClass, exceptions
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.custody import TokenCustody
 from kioskd.edges.pkcs11.keys import TokenKey
 from kioskd.edges.pkcs11.token import Token, destroyed_after
+from kioskd.edges.pkcs11.wrapping import unwrap_by, wrap_to
 from kioskd.errors import NotArmed, VaultError
 from kioskd.gp.keys import KeyRole, KeySet
 from kioskd.rekey.asks import KeyHandle
 from kioskd.rekey.labels import SCHEME, Cryptogram, KeyLabel, check_label
 
 OAEP_HASH = "SHA1"
-OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
 RND_BITS = 256
 
 
@@ -31,9 +31,7 @@ class TokenSet:
     dek: TokenKey
     bits: int
     lasting: bool = False
-    wide: tuple[
-        Any, ...
-    ] = ()  # for 192 bits: keys of 256 that begin with the members', since a wrap takes whole blocks
+    wide: tuple[Any, ...] = ()  # for 192 bits, keys of 256 that begin alike: a wrap takes whole blocks
 
     def __iter__(self) -> Iterator[TokenKey]:
         return iter((self.enc, self.mac, self.dek))
@@ -73,7 +71,7 @@ class TokenKeySets(TokenCustody):
             rnd = self._token.session.generate_key(KeyType.AES, RND_BITS, store=False, template=templates.rnd())
 
             def work() -> tuple[KeyHandle, Cryptogram]:
-                value = bytes(public.wrap_key(rnd, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=OAEP))
+                value = wrap_to(public, rnd)
                 cryptogram = Cryptogram(SCHEME, label.number, OAEP_HASH, label.kvn, label.install, value)
                 return self._keep(_krk(krkdb, rnd, label)), cryptogram
 
@@ -89,14 +87,7 @@ class TokenKeySets(TokenCustody):
         with self._token.guard(f"the cryptogram of epoch {label.number}"):
             krkdb, private = self._armed(label.number)
             try:
-                rnd = private.unwrap_key(
-                    ObjectClass.SECRET_KEY,
-                    KeyType.AES,
-                    cryptogram.value,
-                    mechanism=Mechanism.RSA_PKCS_OAEP,
-                    mechanism_param=OAEP,
-                    template=templates.recovered_rnd(),
-                )
+                rnd = unwrap_by(private, cryptogram.value, templates.recovered_rnd())
             except exceptions.PKCS11Error as wrong:
                 shut = VaultError(f"the cryptogram does not open with the private key of epoch {label.number}")
                 raise self._token.blame(wrong, shut) from wrong

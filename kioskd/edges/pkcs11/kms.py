@@ -8,11 +8,12 @@ note: armed k        that epoch k's private key was released; release ID: what w
 import json
 from typing import Any
 
-from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.bundles import public_pem
 from kioskd.edges.pkcs11.token import Token, destroyed_after
+from kioskd.edges.pkcs11.wrapping import wrap_secret, wrap_to
 from kioskd.errors import VaultError
 from kioskd.rekey.bundle import Bundle, BundleHeader, BundlePurpose
 from kioskd.rekey.bundle_check import ed25519_pem, fingerprint_of, read_kms_key, rsa_numbers, spki_of_pem
@@ -20,7 +21,6 @@ from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_rele
 from kioskd.rekey.transcript import BEGINNING
 from kioskd.shape import from_plain, to_plain
 
-_OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
 _EDWARDS25519 = b"\x13\x0cedwards25519"
 _SIGNING = "signing"
 _HEAD = "transcript head"
@@ -135,9 +135,9 @@ class TokenKms(TokenSigner):
                 arming = header.purpose is BundlePurpose.REPLACE
                 return Bundle(
                     header=header,
-                    kek=bytes(to.wrap_key(kek, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP)),
-                    mkdb=bytes(kek.wrap_key(mkdb, mechanism=Mechanism.AES_KEY_WRAP)),
-                    krkdb=bytes(kek.wrap_key(krkdb, mechanism=Mechanism.AES_KEY_WRAP)),
+                    kek=wrap_to(to, kek),
+                    mkdb=wrap_secret(kek, mkdb),
+                    krkdb=wrap_secret(kek, krkdb),
                     public=spki_of_pem(public_pem(public)),
                     private=bytes(kek.wrap_key(private, mechanism=self._token.private_key_wrap)) if arming else b"",
                 )

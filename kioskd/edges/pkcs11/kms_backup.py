@@ -5,12 +5,13 @@ The signing key does not leave: a restored server has one of its own, which the 
 
 from typing import Any
 
-from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass, exceptions
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, exceptions
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.bundles import public_pem
 from kioskd.edges.pkcs11.kms import TokenKms
 from kioskd.edges.pkcs11.token import destroyed_after
+from kioskd.edges.pkcs11.wrapping import unwrap_by, unwrap_private, unwrap_secret, wrap_to
 from kioskd.errors import BadBundle, VaultError
 from kioskd.rekey.backup import BACKUP_VERSION, Backup, WrappedBlock, WrappedPair
 from kioskd.rekey.bundle_check import (
@@ -22,7 +23,6 @@ from kioskd.rekey.bundle_check import (
     spki_of_pem,
 )
 
-_OAEP = (Mechanism.SHA_1, MGF.SHA1, None)
 _RESTORE = "restore"
 _RSA_BITS = 3072
 SECRET, PUBLIC, PRIVATE = ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY
@@ -60,7 +60,7 @@ def back_up(kms: TokenKms, to: bytes) -> Backup:
             return Backup(
                 BACKUP_VERSION,
                 fingerprint_of(read_transport_key(to)),
-                bytes(recipient.wrap_key(kek, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP)),
+                wrap_to(recipient, kek),
                 tuple(WrappedBlock(label, wrapped(SECRET, label, Mechanism.AES_KEY_WRAP)) for label in labels),
                 tuple(
                     WrappedPair(
@@ -90,14 +90,7 @@ def restore(kms: TokenKms, backup: Backup, from_key: bytes) -> None:
         for epoch in backup.armed:
             token.note(f"armed {epoch}", b"")
         try:
-            kek = token.find(PRIVATE, _RESTORE).unwrap_key(  # type: ignore[union-attr]
-                SECRET,
-                KeyType.AES,
-                backup.kek,
-                mechanism=Mechanism.RSA_PKCS_OAEP,
-                mechanism_param=_OAEP,
-                template=templates.kek(),
-            )
+            kek = unwrap_by(token.find(PRIVATE, _RESTORE), backup.kek, templates.kek())
         except exceptions.PKCS11Error as wrong:
             raise token.blame(wrong, BadBundle("backup: does not open with this token's restore key")) from wrong
         destroyed_after([kek], lambda: _take_in(kms, kek, backup))
@@ -114,23 +107,9 @@ def check_backup(backup: Backup, from_key: bytes, restore_key: bytes) -> None:
 def _take_in(kms: TokenKms, kek: Any, backup: Backup) -> None:
     token = kms.token
     for block in backup.blocks:
-        kek.unwrap_key(
-            SECRET,
-            KeyType.AES,
-            block.wrapped,
-            label=block.label,
-            mechanism=Mechanism.AES_KEY_WRAP,
-            template=templates.transferred_block(),
-        )
+        unwrap_secret(kek, block.wrapped, templates.transferred_block(), block.label)
     for pair in backup.pairs:
-        label = f"E {pair.epoch}"
-        kek.unwrap_key(
-            PRIVATE,
-            KeyType.RSA,
-            pair.wrapped,
-            label=label,
-            mechanism=token.private_key_wrap,
-            template=templates.transferred_private() | {Attribute.TOKEN: True},
-        )
+        label, template = f"E {pair.epoch}", templates.transferred_private() | {Attribute.TOKEN: True}
+        unwrap_private(kek, pair.wrapped, token.private_key_wrap, template, label)
         public = templates.wrapping_public(label, *rsa_numbers(pair.public)) | {Attribute.WRAP: False}
         token.session.create_object(public)

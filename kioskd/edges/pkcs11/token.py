@@ -129,12 +129,6 @@ class Token:
         """RFC 5649 by the name that this module has for it: 210A is something else in NSS."""
         return Mechanism.AES_KEY_WRAP_PAD if self.bounded else Mechanism.AES_KEY_WRAP_KWP
 
-    @property
-    def mechanisms(self) -> frozenset[int]:
-        """What the token says that it can do."""
-        with self.guard(f"token {self.label}"):
-            return frozenset(int(one) for one in self.session.token.slot.get_mechanisms())
-
     def blame(self, wrong: exceptions.PKCS11Error, data: T) -> T:
         """The error `data`, if the token lives and it was the data that it refused; raises `wrong` otherwise.
 
@@ -146,11 +140,6 @@ class Token:
             raise wrong
         self.session.generate_random(64)
         return data
-
-    def close(self) -> None:
-        """Logs out: session objects are destroyed."""
-        with self.guard(f"token {self.label}"):
-            self.session.close()
 
     def find(self, kind: ObjectClass, label: str) -> Any | None:
         """The object of that class and label, or None; `VaultError` if there are two.

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any
 
-from pkcs11 import KeyType, Mechanism, ObjectClass
+from pkcs11 import Mechanism
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.judgement import refuse_leaks
 from kioskd.edges.pkcs11.key_sets import TokenKeySets, TokenSet
 from kioskd.edges.pkcs11.keys import TokenKey, session_key, session_keys
 from kioskd.edges.pkcs11.token import Token
+from kioskd.edges.pkcs11.wrapping import unwrap_secret, wrap_secret
 from kioskd.errors import ChannelBroken, VaultError
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import AES_TYPE, S8_BYTES, InitializeUpdateAnswer, KeyField
@@ -180,7 +181,7 @@ class TokenVault(TokenKeySets):
         wrap, mac = self._journal_keys()
         head = bytes((_SEALED_VERSION, host.level, host.mac_bytes, opened.static.bits // 8))
         keys = (opened.session.enc, opened.session.rmac)
-        body = head + b"".join(bytes(wrap.wrap_key(_handle(key), mechanism=Mechanism.AES_KEY_WRAP)) for key in keys)
+        body = head + b"".join(wrap_secret(wrap, _handle(key)) for key in keys)
         return body + TokenKey(mac).cmac(body)
 
     def _unseal(self, sealed: bytes) -> tuple[int, int, TokenKey, TokenKey]:
@@ -190,19 +191,11 @@ class TokenVault(TokenKeySets):
             raise VaultError("the response keys were not sealed by this vault")
         _, level, mac_bytes, _ = body[:_HEAD_BYTES]
         wrapped, half = body[_HEAD_BYTES:], (len(body) - _HEAD_BYTES) // 2
-        enc = _unwrapped(wrap, wrapped[:half])
-        return level, mac_bytes, enc, _unwrapped(wrap, wrapped[half:])
-
-
-def _unwrapped(wrap: Any, wrapped: bytes) -> TokenKey:
-    made = wrap.unwrap_key(
-        ObjectClass.SECRET_KEY,
-        KeyType.AES,
-        wrapped,
-        mechanism=Mechanism.AES_KEY_WRAP,
-        template=templates.opened_session_key(),
-    )
-    return TokenKey(made)
+        enc, rmac = (
+            TokenKey(unwrap_secret(wrap, one, templates.opened_session_key()))
+            for one in (wrapped[:half], wrapped[half:])
+        )
+        return level, mac_bytes, enc, rmac
 
 
 def _response(
