@@ -13,9 +13,11 @@ from kioskd.gp.cplc import CardId
 from kioskd.gp.isd import KeyField
 from kioskd.gp.scp03 import Mark
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
-from kioskd.rekey.bundle import Campaign, Imported
+from kioskd.rekey.bundle import BundleHeader, Campaign, Imported
+from kioskd.rekey.holding import Holdings
 from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.rekey.records import Record
+from kioskd.rekey.release import KmsHoldings, Release
 from kioskd.rekey.wire import CardReport, Message, Report, Script
 from kioskd.secret import Secret
 
@@ -70,29 +72,6 @@ class Readers(CardReaders, Protocol):
 
     async def close(self) -> None:
         """Ends the watching."""
-        ...
-
-
-class Holdings(Protocol):
-    """What a vault holds, in numbers: for status and for what a card is due."""
-
-    @property
-    def generations(self) -> tuple[int, ...]:
-        """The generations whose block is here."""
-        ...
-
-    @property
-    def issuing(self) -> tuple[int, ...]:
-        """The epochs under which cards may be issued."""
-        ...
-
-    @property
-    def armed(self) -> tuple[int, ...]:
-        """The epochs whose cards may be replaced."""
-        ...
-
-    def generation_of(self, epoch: int) -> int | None:
-        """The generation that an epoch's cards should have."""
         ...
 
 
@@ -187,6 +166,50 @@ class KeptVault(Vault, Protocol):
 
     def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
         """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if other keys have that name."""
+        ...
+
+
+class KmsVault(Protocol):
+    """The key management server's keys: made, wrapped for a recipient, never read. Blocking."""
+
+    def generate(self) -> int:
+        """Makes the master block of the next generation; its number."""
+        ...
+
+    def new_epoch(self, rsa_bits: int) -> int:
+        """Makes the replacement block and the RSA pair of the next epoch; its number."""
+        ...
+
+    def destroy_epoch(self, number: int) -> None:
+        """Destroys the block and the pair of an armed epoch, for ever; `VaultError` for any other."""
+        ...
+
+    def note_release(self, note: Release) -> None:
+        """Writes a release down; `VaultError` for what is not held, or may not be released any more."""
+        ...
+
+    def seal(self, header: BundleHeader, transport: bytes) -> bytes:
+        """The signed bundle file for a transport key (PEM), with what the header's purpose allows."""
+        ...
+
+    def public_key(self) -> bytes:
+        """The key that checks this server's bundles, PEM; an access server pins it."""
+        ...
+
+    def holdings(self) -> KmsHoldings:
+        """What is held, without a key."""
+        ...
+
+    def sign(self, text: bytes) -> bytes:
+        """An Ed25519 signature by this server's signing key."""
+        ...
+
+    def head(self) -> tuple[int, bytes]:
+        """The number and digest of the transcript's newest entry, as far as this vault was told."""
+        ...
+
+    def remember_head(self, number: int, digest: bytes) -> None:
+        """Notes the transcript's newest entry: an older copy put back is found out."""
         ...
 
 

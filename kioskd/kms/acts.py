@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kioskd.errors import BadConfiguration, NotApproved
-from kioskd.kms.release import KmsVault, release
+from kioskd.kms.release import release
 from kioskd.kms.vaults import back_up, restore, token_of
+from kioskd.ports import KmsVault
 from kioskd.private_file import write_private
 from kioskd.rekey.backup import Backup
 from kioskd.rekey.bundle import BundlePurpose, Campaign, in_words

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kioskd.errors import BadConfiguration, BadTranscript, StoreFailed
-from kioskd.kms.release import KmsVault
+from kioskd.ports import KmsVault
 from kioskd.rekey.bundle_check import ed25519_raw, ed25519_verifies
 from kioskd.rekey.ceremony import Ceremony, Event
 from kioskd.rekey.transcript import BEGINNING, read_transcript

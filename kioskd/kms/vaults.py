@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kioskd.errors import BadConfiguration
-from kioskd.kms.release import KmsVault
-from kioskd.kms.vault import KmsVault as SoftKms
+from kioskd.ports import KmsVault
 from kioskd.private_file import read_passphrase
 from kioskd.rekey.backup import Backup
+from kioskd.virtual.kms import SoftKms
 
 if TYPE_CHECKING:
     from kioskd.edges.pkcs11.kms import TokenKms

@@ -34,7 +34,7 @@ IMPURE_MODULES = {"asyncio", "socket", "os", "time", "random", "secrets"}
 # The operating system's services that count as a library: an edge file holds one of them or one library.
 LIBRARIES = {
     "aiohttp": ("edges",),
-    "cryptography": ("gp", "rekey", "edges", "virtual", "kms"),
+    "cryptography": ("gp", "rekey", "edges", "virtual"),
     "pkcs11": ("edges",),
     "smartcard": ("edges",),
     "sqlalchemy": ("edges",),

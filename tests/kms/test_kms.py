@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kioskd.errors import BadBundle, BadConfiguration, VaultError
 from kioskd.gp.cplc import CardId
-from kioskd.kms.vault import KmsVault
+from kioskd.kms.release import release
 from kioskd.rekey.bundle import (
     BUNDLE_VERSION,
     Bundle,
@@ -28,6 +28,7 @@ from kioskd.rekey.labels import KeyLabel
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import load_private, make_rsa, seal_bundle
 from kioskd.virtual.derivation import KeyValues
+from kioskd.virtual.kms import SoftKms
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
 
@@ -41,13 +42,13 @@ ISSUE, REPLACE = BundlePurpose.ISSUE, BundlePurpose.REPLACE
 class Pair:
     """A KMS with generations 1 and 2 and epoch 1, and an access server's vault."""
 
-    kms: KmsVault
+    kms: SoftKms
     vault: SoftVault
     folder: Path
 
     def release(self, purpose: BundlePurpose, generation: int = 1, epoch: int = 1) -> bytes:
         """A bundle for the vault, open from 100 to 200, made at 100."""
-        return self.kms.release(purpose, generation, epoch, self.vault.transport_key(), (100, 200), 100)
+        return release(self.kms, purpose, generation, epoch, self.vault.transport_key(), (100, 200), 100)
 
     def take(self, bundle: bytes, now: int = 150) -> Imported:
         """The vault's import."""
@@ -58,7 +59,7 @@ class Pair:
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a pair: one for all tests, since RSA pairs take long to make."""
     folder = tmp_path_factory.mktemp("stock")
-    kms = KmsVault.create(folder / "kms", PHRASE, CHEAP)
+    kms = SoftKms.create(folder / "kms", PHRASE, CHEAP)
     assert (kms.generate(), kms.generate(), kms.new_epoch(2048)) == (1, 2, 1)
     SoftVault.create(folder / "access", PHRASE, cost=CHEAP, rsa_bits=2048)
     return folder
@@ -66,7 +67,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def copy_of(stock: Path, folder: Path) -> Pair:
     shutil.copytree(stock, folder)
-    return Pair(KmsVault.open(folder / "kms", PHRASE), SoftVault.open(folder / "access", PHRASE), folder)
+    return Pair(SoftKms.open(folder / "kms", PHRASE), SoftVault.open(folder / "access", PHRASE), folder)
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_a_bundle_for_another_access_server_is_refused(pair: Pair, tmp_path: Pat
 
 
 def test_a_bundle_of_another_kms_is_refused(pair: Pair, tmp_path: Path) -> None:
-    stranger = KmsVault.create(tmp_path / "stranger", PHRASE, CHEAP)
+    stranger = SoftKms.create(tmp_path / "stranger", PHRASE, CHEAP)
     with pytest.raises(BadBundle, match="another key management server"):
         pair.vault.import_bundle(pair.release(ISSUE), stranger.public_key(), 150)
 
@@ -232,7 +233,7 @@ def pair_public(private: Secret) -> bytes:
 
 def test_the_kms_makes_no_issue_bundle_of_an_armed_epoch(pair: Pair) -> None:
     pair.release(REPLACE, 2)
-    for kms in (pair.kms, KmsVault.open(pair.folder / "kms", PHRASE)):
+    for kms in (pair.kms, SoftKms.open(pair.folder / "kms", PHRASE)):
         pair.kms = kms
         with pytest.raises(VaultError, match="released for replacement"):
             pair.release(ISSUE)
@@ -249,21 +250,21 @@ def test_the_kms_releases_only_what_it_made(pair: Pair, generation: int, epoch: 
 
 def test_the_kms_keeps_a_list_of_what_it_released(pair: Pair) -> None:
     pair.release(ISSUE)
-    (one,) = KmsVault.open(pair.folder / "kms", PHRASE).holdings().releases
+    (one,) = SoftKms.open(pair.folder / "kms", PHRASE).holdings().releases
     assert (one.purpose, one.generation, one.epoch, one.not_after) == (ISSUE, 1, 1, 200)
     assert one.recipient == pair.vault.transport_fingerprint()
 
 
 def test_a_window_that_is_over_is_not_released(pair: Pair) -> None:
     with pytest.raises(VaultError, match="window"):
-        pair.kms.release(ISSUE, 1, 1, pair.vault.transport_key(), (100, 200), 201)
+        release(pair.kms, ISSUE, 1, 1, pair.vault.transport_key(), (100, 200), 201)
 
 
 def test_the_vaults_do_not_open_as_each_other(pair: Pair) -> None:
     with pytest.raises(VaultError, match="kms-vault"):
         SoftVault.open(pair.folder / "kms", PHRASE)
     with pytest.raises(VaultError, match="access-vault"):
-        KmsVault.open(pair.folder / "access", PHRASE)
+        SoftKms.open(pair.folder / "access", PHRASE)
 
 
 def test_a_running_vault_sees_what_another_process_imported(pair: Pair) -> None:

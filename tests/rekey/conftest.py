@@ -13,12 +13,13 @@ import pytest
 from kioskd.edges.campaigns import arm
 from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.store import BEGIN_WRITING, SqlStore
-from kioskd.kms.vault import KmsVault
+from kioskd.kms.release import release
 from kioskd.rekey.bundle import BundlePurpose, Campaign
 from kioskd.secret import Secret
 from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_memory import FACTORY_KEY
 from kioskd.virtual.derivation import KeyValues
+from kioskd.virtual.kms import SoftKms
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
 from tests.rekey.kinds import AES128, Kind
@@ -42,14 +43,14 @@ class Template:
 
 def _vaults(folder: Path, kind: Kind) -> tuple[SoftVault, SoftVault]:
     """An access vault that issues generation 1 under epoch 1, and a copy of it armed for generation 2."""
-    kms = KmsVault.create(folder / "kms", PASSPHRASE, CHEAP)
+    kms = SoftKms.create(folder / "kms", PASSPHRASE, CHEAP)
     assert (kms.generate(), kms.generate(), kms.new_epoch(rsa_bits=2048)) == (1, 2, 1)
     issuing = SoftVault.create(folder / "issuing", PASSPHRASE, cost=CHEAP, rsa_bits=2048)
     factory = Secret(FACTORY_KEY[: kind.options.factory_key_bytes])
     issuing.add_factory_set("factory", KeyValues(factory, factory, factory))
 
     def bring(vault: SoftVault, purpose: BundlePurpose, generation: int) -> SoftVault:
-        raw = kms.release(purpose, generation, 1, vault.transport_key(), (NOW - 60, NOW + 60), NOW)
+        raw = release(kms, purpose, generation, 1, vault.transport_key(), (NOW - 60, NOW + 60), NOW)
         vault.import_bundle(raw, kms.public_key(), NOW)
         return vault
 

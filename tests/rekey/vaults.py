@@ -7,12 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kioskd.kms.vault import KmsVault
+from kioskd.kms.release import release
 from kioskd.rekey.asks import KeyHandle
 from kioskd.rekey.bundle import BundlePurpose
 from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.secret import Secret
 from kioskd.virtual.derivation import KeyValues
+from kioskd.virtual.kms import SoftKms
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
 
@@ -50,10 +51,10 @@ class Keys:
 
 
 @functools.cache
-def _kms() -> tuple[Path, KmsVault, dict[int, Keys]]:
+def _kms() -> tuple[Path, SoftKms, dict[int, Keys]]:
     """One KMS with many generations, and access vaults that issue generation 1 and generation 2 under epoch 1."""
     folder = Path(tempfile.mkdtemp(prefix="kioskd-world-"))
-    kms = KmsVault.create(folder / "kms", _PASSPHRASE, _CHEAP)
+    kms = SoftKms.create(folder / "kms", _PASSPHRASE, _CHEAP)
     for _ in range(GENERATIONS):
         kms.generate()
     kms.new_epoch(rsa_bits=2048)
@@ -68,8 +69,8 @@ def _kms() -> tuple[Path, KmsVault, dict[int, Keys]]:
     return folder, kms, {1: Keys(vault), 2: Keys(second)}
 
 
-def _bring(kms: KmsVault, vault: SoftVault, purpose: BundlePurpose, generation: int) -> None:
-    raw = kms.release(purpose, generation, 1, vault.transport_key(), (_NOW - 60, _NOW + 60), _NOW)
+def _bring(kms: SoftKms, vault: SoftVault, purpose: BundlePurpose, generation: int) -> None:
+    raw = release(kms, purpose, generation, 1, vault.transport_key(), (_NOW - 60, _NOW + 60), _NOW)
     vault.import_bundle(raw, kms.public_key(), _NOW)
 
 

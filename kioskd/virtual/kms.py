@@ -12,8 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kioskd.errors import VaultError
-from kioskd.kms.release import release
-from kioskd.rekey.bundle import BLOCK_BYTES, BundleContents, BundleHeader, BundlePurpose, Campaign
+from kioskd.rekey.bundle import BLOCK_BYTES, BundleContents, BundleHeader, BundlePurpose
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
 from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_release
 from kioskd.rekey.transcript import BEGINNING
@@ -83,7 +82,7 @@ class _Held:
             raise VaultError("the vault's content is of another version") from wrong
 
 
-class KmsSigner:
+class SoftSigner:
     """The signing key in the sealed file, and the note of the transcript's newest entry beside it."""
 
     def __init__(self, file: SealedFile) -> None:
@@ -115,17 +114,17 @@ class KmsSigner:
         self._file.change(lambda content: edit(_Held.decode(content)).encode())
 
 
-class KmsVault(KmsSigner):
-    """The software vault of the key management server; every change is sealed before it counts."""
+class SoftKms(SoftSigner):
+    """`ports.KmsVault` in a sealed file; every change is sealed before it counts."""
 
     @classmethod
-    def create(cls, path: Path, passphrase: Secret, cost: Cost | None = None) -> "KmsVault":
+    def create(cls, path: Path, passphrase: Secret, cost: Cost | None = None) -> "SoftKms":
         """A new vault with a signing key of its own; `VaultError` if the file exists."""
         held = _Held(signing=Secret(Ed25519PrivateKey.generate().private_bytes_raw()))
         return cls(SealedFile.create(path, KIND, passphrase, held.encode(), cost))
 
     @classmethod
-    def open(cls, path: Path, passphrase: Secret) -> "KmsVault":
+    def open(cls, path: Path, passphrase: Secret) -> "SoftKms":
         """The vault in that file; `VaultError` for a wrong passphrase."""
         return cls(SealedFile.open(path, KIND, passphrase))
 
@@ -154,19 +153,6 @@ class KmsVault(KmsSigner):
 
         self._change(add)
         return number
-
-    def release(
-        self,
-        purpose: BundlePurpose,
-        generation: int,
-        epoch: int,
-        transport: bytes,
-        window: tuple[int, int],
-        now: int,
-        campaign: Campaign | None = None,
-    ) -> bytes:
-        """`release` of this vault."""
-        return release(self, purpose, generation, epoch, transport, window, now, campaign)
 
     def note_release(self, note: Release) -> None:
         """Writes a release down; `VaultError` for what is not held, or may not be released any more."""
