@@ -5,7 +5,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import kioskd.edges.campaigns as book
 from kioskd.access.campaigns import disarm, in_store
@@ -16,10 +15,11 @@ from kioskd.edges.certified import certificate_of, sign_with
 from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.signed_export import sign, table_of, verify_command
 from kioskd.edges.store import hand_back, mark_restored
-from kioskd.errors import BadBundle, BadConfiguration, CasesOpen
+from kioskd.errors import BadConfiguration, CasesOpen
 from kioskd.gp.cplc import CardId
 from kioskd.private_file import read_private
-from kioskd.rekey.bundle import Campaign, in_words
+from kioskd.public_file import read_public, write_public
+from kioskd.rekey.bundle import in_words
 from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
 from kioskd.rekey.campaign import OpenCase, digest_of
 from kioskd.rekey.labels import Cryptogram
@@ -27,8 +27,10 @@ from kioskd.rekey.statement import STATEMENT_VERSION, Reliance, Statement
 
 SHOWN = 20
 
+Work = Callable[[AccessConfig, argparse.Namespace], None]
 
-def add_campaign_commands(command: Callable[[str, str, Any], argparse.ArgumentParser]) -> None:
+
+def add_campaign_commands(command: Callable[[str, str, Work], argparse.ArgumentParser]) -> None:
     """Adds the commands of this file to `kioskd access`."""
     command("campaigns", "what was armed, until when, and what is open", _campaigns)
     out = command("export", "write which card holds which key set, signed with this server's certificate", _export)
@@ -40,12 +42,6 @@ def add_campaign_commands(command: Callable[[str, str, Any], argparse.ArgumentPa
     end = command("disarm", "end a campaign and destroy its keys; refused while cases are open", _disarm)
     end.add_argument("campaign", help="its id, as `kioskd access campaigns` shows it")
     end.add_argument("--order", type=Path, help="the KMS's order that accepts the open cases")
-
-
-def in_days(campaign: Campaign) -> str:
-    """The campaign's window, in UTC days and minutes."""
-    begin, end = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(at)) for at in (campaign.not_before, campaign.not_after))
-    return f"{begin} to {end} UTC"
 
 
 def _campaigns(config: AccessConfig, _: argparse.Namespace) -> None:
@@ -62,7 +58,7 @@ def _campaigns(config: AccessConfig, _: argparse.Namespace) -> None:
         campaign = one.campaign
         print(
             f"{campaign.id:<24} {one.state.value:<10} {campaign.generation_from} to {campaign.generation_to:<6}"
-            f" {','.join(map(str, campaign.epochs)):<8} {count:>7} {begun:>6}  {in_days(campaign)}"
+            f" {','.join(map(str, campaign.epochs)):<8} {count:>7} {begun:>6}  {campaign.window}"
         )
     if not every:
         print("none: import a replace bundle to arm one")
@@ -71,10 +67,7 @@ def _campaigns(config: AccessConfig, _: argparse.Namespace) -> None:
 def _export(config: AccessConfig, args: argparse.Namespace) -> None:
     rows = asyncio.run(in_store(config, issued_cards))
     certificate, key = file_of(config.tls.certificate).read_bytes(), read_private(file_of(config.tls.key)).reveal()
-    try:
-        args.out.write_bytes(sign(table_of(rows), certificate, key))
-    except OSError as wrong:
-        raise BadConfiguration(f"{args.out}: cannot be written: {wrong.strerror}") from wrong
+    write_public(args.out, sign(table_of(rows), certificate, key))
     print(f"{len(rows)} cards are in {args.out}.")
     print(f"Next: {verify_command('ca.crt', args.out)}")
 
@@ -86,10 +79,7 @@ def _statement(config: AccessConfig, args: argparse.Namespace) -> None:
     epochs = tuple(Reliance(epoch, cards) for epoch, cards in sorted(counts.items()))
     made = Statement(STATEMENT_VERSION, server, int(time.time()), epochs, certificate)
     key = read_private(file_of(config.tls.key)).reveal()
-    try:
-        args.out.write_bytes(made.signed(lambda text: sign_with(key, text)).encode())
-    except OSError as wrong:
-        raise BadConfiguration(f"{args.out}: cannot be written: {wrong.strerror}") from wrong
+    write_public(args.out, made.signed(lambda text: sign_with(key, text)).encode())
     for one in epochs:
         print(f"epoch {one.epoch}: {one.cards} cards")
     print("Next: `kioskd kms request destroy --epoch N --statement FILE` for an epoch without cards.")
@@ -118,12 +108,7 @@ async def _cryptograms(file: Path) -> tuple[tuple[str, Cryptogram], ...]:
 
 
 def _disarm(config: AccessConfig, args: argparse.Namespace) -> None:
-    order = None
-    if args.order is not None:
-        try:
-            order = args.order.read_bytes()
-        except OSError as wrong:
-            raise BadBundle(f"{args.order}: cannot be read: {wrong.strerror}") from wrong
+    order = None if args.order is None else read_public(args.order)
     cases = asyncio.run(disarm(config, open_vault(config), args.campaign, order, int(time.time())))
     if cases:
         _tell(cases)

@@ -3,21 +3,21 @@
 import argparse
 import asyncio
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from kioskd.access.campaign_cli import add_campaign_commands, in_days
+from kioskd.access.campaign_cli import Work, add_campaign_commands
 from kioskd.access.campaigns import in_store, take_in
 from kioskd.access.serve import identity, serve
 from kioskd.access.vaults import create_vault, open_vault
+from kioskd.command_line import add_command, run_command
 from kioskd.config import AccessConfig, load_access
 from kioskd.edges.local_http import ask_local
 from kioskd.edges.store import clear_charges
 from kioskd.edges.systemd import set_up_log
-from kioskd.errors import BadBundle, BadConfiguration, KioskError
 from kioskd.gp.cplc import CardId
+from kioskd.public_file import read_public, write_public
 from kioskd.rekey.bundle import in_words
 from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
 from kioskd.virtual.custody import read_factory_file
@@ -27,23 +27,16 @@ FACTORY_SET = "factory"
 
 def main(argv: list[str]) -> int:
     """One command of the access server; 2 with one sentence for anything that cannot be done."""
-    args = _parser().parse_args(argv)
-    try:
-        args.run(load_access(args.config), args)
-    except KioskError as wrong:
-        print(wrong, file=sys.stderr)
-        return 2
-    return 0
+    return run_command(_parser(), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("kioskd access", description="the access server")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, words: str, run: Any) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=words, description=words)
+    def command(name: str, words: str, work: Work) -> argparse.ArgumentParser:
+        made = add_command(commands, name, words, lambda args: work(load_access(args.config), args))
         made.add_argument("--config", type=Path, required=True, help="the server's YAML file")
-        made.set_defaults(run=run)
         return made
 
     init = command("init", "make the vault and its transport key", _init)
@@ -67,10 +60,7 @@ def _init(config: AccessConfig, args: argparse.Namespace) -> None:
     vault = create_vault(config)
     if factory is not None:
         vault.add_factory_set(FACTORY_SET, factory)
-    try:
-        args.transport_key.write_bytes(vault.transport_key())
-    except OSError as wrong:
-        raise BadConfiguration(f"{args.transport_key}: cannot be written: {wrong.strerror}") from wrong
+    write_public(args.transport_key, vault.transport_key())
     name = config.vault.token.label if config.vault.token is not None else config.vault.file
     print(f"vault {name} is made; its transport key is in {args.transport_key}, fingerprint")
     print(f"  {in_words(fingerprint_of(read_transport_key(vault.transport_key())))}")
@@ -78,17 +68,13 @@ def _init(config: AccessConfig, args: argparse.Namespace) -> None:
 
 
 def _import(config: AccessConfig, args: argparse.Namespace) -> None:
-    try:
-        raw = args.bundle.read_bytes()
-    except OSError as wrong:
-        raise BadBundle(f"{args.bundle}: cannot be read: {wrong.strerror}") from wrong
-    vault = open_vault(config)
-    imported = asyncio.run(take_in(config, vault, raw, int(time.time())))
+    raw = read_public(args.bundle)
+    imported = asyncio.run(take_in(config, open_vault(config), raw, int(time.time())))
     if imported.campaign is None:
         print(f"Cards are issued under epoch {imported.epoch} with generation {imported.generation} from now on.")
         return
     print(f"Epoch {imported.epoch} is armed: its cards get generation {imported.generation} at their next tap.")
-    print(f"The campaign is {imported.campaign.id}, for {in_days(imported.campaign)}; its end stops new cards only.")
+    print(f"The campaign is {imported.campaign.id}, for {imported.campaign.window}; its end stops new cards only.")
     print(f"No card is issued under epoch {imported.epoch} any more.")
 
 

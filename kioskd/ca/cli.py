@@ -1,10 +1,10 @@
 """`kioskd ca`: makes and signs the certificates of a small installation."""
 
 import argparse
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kioskd.command_line import add_command, run_command, whole
 from kioskd.edges.certificates import (
     CA_DAYS,
     CLIENT_DAYS,
@@ -15,25 +15,19 @@ from kioskd.edges.certificates import (
     issue_client,
     issue_server,
 )
-from kioskd.errors import KioskError
 
 
 def main(argv: list[str]) -> int:
     """Runs one command; 0, or 2 with one sentence on standard error."""
-    try:
-        options = _parser().parse_args(argv)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 2
-    try:
-        issued, next_step = _run(options)
-    except KioskError as wrong:
-        sys.stderr.write(f"kioskd ca: {wrong}\n")
-        return 2
-    sys.stdout.write(f"Wrote {issued.certificate} and {issued.key}.\nNext: {next_step}\n")
-    return 0
+    return run_command(_parser(), argv)
 
 
-def _run(options: argparse.Namespace) -> tuple[Issued, str]:
+def _sign(options: argparse.Namespace) -> None:
+    issued, next_step = _issued(options)
+    print(f"Wrote {issued.certificate} and {issued.key}.\nNext: {next_step}")
+
+
+def _issued(options: argparse.Namespace) -> tuple[Issued, str]:
     match options.command:
         case "init":
             issued = create_ca(options.dir, options.name, options.days or CA_DAYS, options.not_before)
@@ -55,22 +49,16 @@ def _parser() -> argparse.ArgumentParser:
     words = {"init": "make the CA", "server": "sign for an access server"}
     words |= {role.value: f"sign for one {role.value}" for role in Role}
     for command, word in words.items():
-        one = commands.add_parser(command, help=word)
+        one = add_command(commands, command, word, _sign)
         one.add_argument("name", help="the common name, and the file name of what is signed")
         one.add_argument("--dir", type=Path, default=Path("ca"), metavar="DIR", help="where ca.crt and ca.key are")
-        one.add_argument("--days", type=_days, metavar="N", help="how long it is valid")
+        one.add_argument("--days", type=whole(1, 36500), metavar="N", help="how long it is valid")
         one.add_argument("--not-before", type=_moment, metavar="TIME", help="ISO 8601, UTC unless it says otherwise")
         if command != "init":
             one.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to write; here by default")
         if command == "server":
             one.add_argument("--host", action="append", required=True, help="a DNS name or IP address; repeat it")
     return parser
-
-
-def _days(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 36500:
-        raise argparse.ArgumentTypeError("1 to 36500 days")
-    return int(text)
 
 
 def _moment(text: str) -> datetime:

@@ -1,40 +1,28 @@
 """`kioskd custodian`: a custodian's own key, what a request says, and the approval of exactly that."""
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
 
+from kioskd.command_line import add_command, run_command
 from kioskd.edges.personal_key import create_personal_key, open_personal_key
-from kioskd.errors import BadConfiguration, KioskError, NotApproved
-from kioskd.private_file import read_passphrase, write_private
+from kioskd.errors import NotApproved
+from kioskd.private_file import read_passphrase
+from kioskd.public_file import check_free, read_public, write_public
 from kioskd.rekey.ceremony import Approval, Request, approval_text
 from kioskd.rekey.papers import read_paper, write_paper
 
 
 def main(argv: list[str]) -> int:
     """Runs one command; 2 with one sentence for anything that cannot be done."""
-    args = _parser().parse_args(argv)
-    try:
-        args.run(args)
-    except KioskError as wrong:
-        print(wrong, file=sys.stderr)
-        return 2
-    return 0
+    return run_command(_parser(), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("kioskd custodian", description="a custodian's key and approvals")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, words: str, run: Any) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=words, description=words)
-        made.set_defaults(run=run)
-        return made
-
-    new = command("new-key", "make your key", _new_key)
-    show = command("show", "say what a request asks for", _show)
-    approve = command("approve", "approve a request, after reading what it asks for", _approve)
+    new = add_command(commands, "new-key", "make your key", _new_key)
+    show = add_command(commands, "show", "say what a request asks for", _show)
+    approve = add_command(commands, "approve", "approve a request, after reading what it asks for", _approve)
     for one in (show, approve):
         one.add_argument("request", type=Path)
     for one in (new, approve):
@@ -48,10 +36,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _new_key(args: argparse.Namespace) -> None:
-    if args.public.exists():
-        raise BadConfiguration(f"{args.public}: exists already")
+    check_free(args.public)
     public = create_personal_key(args.key, read_passphrase(args.passphrase_file))
-    args.public.write_bytes(public)
+    write_public(args.public, public)
     print(f"Your key is in {args.key}: keep it, and the passphrase, where only you can read them.")
     print(f"Next: give {args.public} to whoever sets up the key management server.")
 
@@ -62,15 +49,14 @@ def _show(args: argparse.Namespace) -> None:
 
 def _approve(args: argparse.Namespace) -> None:
     asked = _request(args.request)
-    if args.out.exists():
-        raise BadConfiguration(f"{args.out}: exists already")
+    check_free(args.out)
     _tell(asked)
     said = args.yes if args.yes is not None else _typed()
     if said.replace(" ", "").upper() != asked.digest.hex().upper():
         raise NotApproved("that is not the fingerprint of this request; nothing was approved")
     sign = open_personal_key(args.key, read_passphrase(args.passphrase_file))
     approval = Approval(asked.digest, args.name, sign(approval_text(asked, args.name)))
-    write_private(args.out, write_paper(approval), new=True)
+    write_public(args.out, write_paper(approval))
     print(f"Approved as {args.name}. Next: give {args.out} to the operator of the key management server.")
 
 
@@ -84,10 +70,7 @@ def _typed() -> str:
 
 
 def _request(path: Path) -> Request:
-    try:
-        return read_paper(Request, path.read_bytes(), str(path))
-    except OSError as wrong:
-        raise BadConfiguration(f"{path}: cannot be read: {wrong.strerror}") from wrong
+    return read_paper(Request, read_public(path), str(path))
 
 
 def _tell(asked: Request) -> None:

@@ -1,43 +1,30 @@
 """`kioskd hsm`: a new token, and what a token does inside, lets cross, or cannot do."""
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
 
+from kioskd.command_line import add_command, run_command
 from kioskd.config import file_of, load_access
-from kioskd.errors import BadConfiguration, KioskError
+from kioskd.errors import BadConfiguration
 from kioskd.private_file import read_passphrase
 
 
 def main(argv: list[str]) -> int:
     """Runs one command; 2 with one sentence for anything that cannot be done."""
-    args = _parser().parse_args(argv)
-    try:
-        code: int = args.run(args)
-    except KioskError as wrong:
-        print(wrong, file=sys.stderr)
-        return 2
-    return code
+    return run_command(_parser(), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("kioskd hsm", description="PKCS#11 tokens")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, words: str, run: Any) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=words, description=words)
-        made.set_defaults(run=run)
-        return made
-
-    init = command("init", "make a new token in the module's first free slot", _init)
+    init = add_command(commands, "init", "make a new token in the module's first free slot", _init)
     init.add_argument("--module", required=True, help="the PKCS#11 module, such as /usr/lib/softhsm/libsofthsm2.so")
     init.add_argument("--label", required=True, help="the new token's name")
     init.add_argument("--so-pin-file", type=Path, required=True, help="private file of the security officer's PIN")
     init.add_argument("--pin-file", type=Path, required=True, help="private file of the user's PIN")
     init.add_argument("--configuration", default="", help="SoftHSM2's own configuration file")
     init.add_argument("--parameters", default="", help="NSS's parameters")
-    check = command("check", "try each job of the vault in the token and say where its keys are", _check)
+    check = add_command(commands, "check", "try each job of the vault in the token and say where its keys are", _check)
     check.add_argument("--config", type=Path, required=True, help="the access server's YAML file")
     return parser
 

@@ -1,8 +1,6 @@
 """What an approved request does: each act of the ceremony, exactly as its words say."""
 
-import calendar
 import secrets
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,26 +9,16 @@ from kioskd.kms.release import release
 from kioskd.kms.vaults import back_up, restore, token_of
 from kioskd.ports import KmsVault
 from kioskd.private_file import write_private
+from kioskd.public_file import check_free
 from kioskd.rekey.backup import Backup
-from kioskd.rekey.bundle import BundlePurpose, Campaign, in_words
+from kioskd.rekey.bundle import BundlePurpose, Campaign, in_words, window_of
 from kioskd.rekey.bundle_check import MIN_RSA_BITS, fingerprint_of, read_kms_key, read_transport_key
 from kioskd.rekey.campaign import ORDER_VERSION, DisarmOrder
 from kioskd.rekey.ceremony import Act, Request
 from kioskd.rekey.release import check_destroy, check_release
 
-_MINUTE = "%Y-%m-%d %H:%M UTC"
 _CLOCKS_S = 300  # clocks differ
 _MOST_RSA_BITS = 8192
-
-
-def minute(at: int) -> str:
-    """A time to the minute, as requests say it."""
-    return time.strftime(_MINUTE, time.gmtime(at))
-
-
-def window_words(begin: int, end: int) -> str:
-    """A window, as requests say it."""
-    return f"{minute(begin)} to {minute(end)}"
 
 
 def check_possible(vault: KmsVault, request: Request) -> None:
@@ -141,7 +129,7 @@ def _release(vault: KmsVault, request: Request, transport: bytes, out: Path, now
     window = (now - _CLOCKS_S, now + 3600 * int(request.detail("hours")))
     purpose, campaign = BundlePurpose.ISSUE, None
     if request.act is Act.ARM:
-        begin, end = (calendar.timegm(time.strptime(one, _MINUTE)) for one in request.detail("window").split(" to "))
+        begin, end = window_of(request.detail("window"))
         purpose = BundlePurpose.REPLACE
         start = int(request.detail("generation_from"))
         campaign = Campaign(request.detail("campaign"), start, generation, (epoch,), begin, end)
@@ -178,6 +166,5 @@ def _recipient(request: Request, files: Files) -> bytes:
 def _file(files: Files) -> Path:
     if files.out is None:
         raise BadConfiguration("--out: is missing: the file to write")
-    if files.out.exists():
-        raise BadConfiguration(f"{files.out}: exists already")
+    check_free(files.out)
     return files.out

@@ -2,20 +2,20 @@
 
 import argparse
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kioskd.command_line import Work, add_command, run_command, whole
 from kioskd.edges.certified import check_certified
-from kioskd.errors import BadConfiguration, KioskError, NotApproved
-from kioskd.kms.acts import Files, check_files, check_possible, perform, window_words
+from kioskd.errors import BadConfiguration, NotApproved
+from kioskd.kms.acts import Files, check_files, check_possible, perform
 from kioskd.kms.transcript_file import opened
 from kioskd.kms.vaults import add_vault_arguments, create_vault, open_vault, restore_key, token_of
-from kioskd.private_file import write_private
+from kioskd.public_file import check_free, read_public, write_public
 from kioskd.rekey.backup import Backup
-from kioskd.rekey.bundle import in_words
+from kioskd.rekey.bundle import in_words, minute, window_words
 from kioskd.rekey.bundle_check import ed25519_raw, fingerprint_of, read_kms_key, read_transport_key
 from kioskd.rekey.ceremony import (
     Act,
@@ -38,17 +38,7 @@ _DAY_S = 24 * 3600
 
 def main(argv: list[str]) -> int:
     """Runs one command; 0, or 2 with one sentence on standard error."""
-    try:
-        options = _parser().parse_args(argv)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 2
-    try:
-        lines: list[str] = options.run(options)
-    except KioskError as wrong:
-        sys.stderr.write(f"kioskd kms: {wrong}\n")
-        return 2
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    return 0
+    return run_command(_parser(), argv)
 
 
 def _init(options: argparse.Namespace) -> list[str]:
@@ -57,8 +47,7 @@ def _init(options: argparse.Namespace) -> list[str]:
         policy = Policy(1, options.quorum, people)
     except ValueError as wrong:
         raise BadConfiguration(f"--custodian and --quorum: {wrong}") from wrong
-    if options.transcript.exists():
-        raise BadConfiguration(f"{options.transcript}: exists already")
+    check_free(options.transcript)
     vault = create_vault(options)
     with opened(options.transcript, vault, new=True) as transcript:
         transcript.append(Founded(policy), int(time.time()))
@@ -71,6 +60,7 @@ def _init(options: argparse.Namespace) -> list[str]:
 
 
 def _request(options: argparse.Namespace) -> list[str]:
+    check_free(options.out)
     vault, now = open_vault(options), int(time.time())
     with opened(options.transcript, vault) as transcript:
         policy = transcript.ceremony.policy
@@ -83,7 +73,7 @@ def _request(options: argparse.Namespace) -> list[str]:
             raise BadConfiguration(f"the request cannot be made: {wrong}") from wrong
         check_possible(vault, asked)
         transcript.append(Requested(asked), now)
-    _write(options.out, write_paper(asked))
+    write_public(options.out, write_paper(asked))
     return [
         asked.words,
         f"Fingerprint of the request: {asked.fingerprint}",
@@ -92,9 +82,9 @@ def _request(options: argparse.Namespace) -> list[str]:
 
 
 def _execute(options: argparse.Namespace) -> list[str]:
-    asked = read_paper(Request, _read(options.request), str(options.request))
-    given = [read_paper(Approval, _read(one), str(one)) for one in options.approval]
-    named = (None if one is None else _read(one) for one in (options.to, options.backup, options.kms_key))
+    asked = read_paper(Request, read_public(options.request), str(options.request))
+    given = [read_paper(Approval, read_public(one), str(one)) for one in options.approval]
+    named = (None if one is None else read_public(one) for one in (options.to, options.backup, options.kms_key))
     to, backup, kms_key = named
     files = Files(to, options.out, backup, kms_key)
     check_files(asked, files)
@@ -110,8 +100,9 @@ def _execute(options: argparse.Namespace) -> list[str]:
 
 
 def _export(options: argparse.Namespace) -> list[str]:
+    check_free(options.out)
     vault = open_vault(options)
-    _write(options.out, vault.public_key())
+    write_public(options.out, vault.public_key())
     return [
         f"Wrote the public key to {options.out}.",
         f"Fingerprint: {in_words(vault.holdings().fingerprint)}",
@@ -120,8 +111,9 @@ def _export(options: argparse.Namespace) -> list[str]:
 
 
 def _restore_key(options: argparse.Namespace) -> list[str]:
+    check_free(options.out)
     key = restore_key(token_of(open_vault(options)))
-    _write(options.out, key)
+    write_public(options.out, key)
     return [
         f"Wrote the restore key to {options.out}.",
         f"Fingerprint: {in_words(fingerprint_of(read_transport_key(key)))}",
@@ -140,10 +132,9 @@ def _list(options: argparse.Namespace) -> list[str]:
         f"Bundles released: {len(held.releases) or 'none'}",
     ]
     for one in held.releases:
-        until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one.not_after))
         lines.append(
             f"  {one.id.hex()} {one.purpose.value}, generation {one.generation}, epoch {one.epoch},"
-            f" to {in_words(one.recipient)[:9]}..., until {until}"
+            f" to {in_words(one.recipient)[:9]}..., until {minute(one.not_after)}"
         )
     with opened(options.transcript, vault) as transcript:
         state = transcript.ceremony
@@ -166,7 +157,7 @@ def _epoch_details(options: argparse.Namespace, held: Any, _: int) -> dict[str, 
 
 
 def _release_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
-    fingerprint = in_words(fingerprint_of(read_transport_key(_read(options.to))))
+    fingerprint = in_words(fingerprint_of(read_transport_key(read_public(options.to))))
     numbers = {"generation": str(options.generation), "epoch": str(options.epoch), "hours": str(options.hours)}
     return {**numbers, "recipient": fingerprint}
 
@@ -180,26 +171,26 @@ def _arm_details(options: argparse.Namespace, held: Any, now: int) -> dict[str, 
 
 
 def _disarm_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
-    fingerprint = in_words(fingerprint_of(read_transport_key(_read(options.to))))
+    fingerprint = in_words(fingerprint_of(read_transport_key(read_public(options.to))))
     return {"campaign": options.campaign, "cases": options.cases, "recipient": fingerprint}
 
 
 def _backup_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
-    return {"recipient": in_words(fingerprint_of(read_transport_key(_read(options.to))))}
+    return {"recipient": in_words(fingerprint_of(read_transport_key(read_public(options.to))))}
 
 
 def _restore_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
-    server = in_words(fingerprint_of(read_kms_key(_read(options.kms_key))))
-    return {"backup": in_words(Backup.decode(_read(options.backup)).digest), "server": server}
+    server = in_words(fingerprint_of(read_kms_key(read_public(options.kms_key))))
+    return {"backup": in_words(Backup.decode(read_public(options.backup)).digest), "server": server}
 
 
 def _destroy_details(options: argparse.Namespace, _: Any, now: int) -> dict[str, str]:
     said = []
     for file in options.statement:
-        one = Statement.decode(_read(file))
+        one = Statement.decode(read_public(file))
         if not now - _DAY_S <= one.at <= now + 300:
             raise NotApproved(f"{file}: is older than a day, or of the future: make a new one")
-        check_certified(one.signed_part(), one.signature, one.certificate, _read(options.ca), one.at)
+        check_certified(one.signed_part(), one.signature, one.certificate, read_public(options.ca), one.at)
         if one.cards_of(options.epoch):
             raise NotApproved(f"{file}: {one.cards_of(options.epoch)} cards rely on epoch {options.epoch}")
         said.append(in_words(one.server))
@@ -215,10 +206,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kioskd kms", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, words: str, run: Callable[[argparse.Namespace], list[str]]) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=words, description=words)
-        _common(made, run)
-        return made
+    def command(name: str, words: str, work: Callable[[argparse.Namespace], list[str]]) -> argparse.ArgumentParser:
+        return _common(add_command(commands, name, words, _told(work)))
 
     init = command("init", "make the vault, its transcript, and the first custodians", _init)
     _people(init)
@@ -243,11 +232,10 @@ def _requests(acts: Any) -> None:
     """`request generate|epoch|release|arm|disarm|policy`, each with what its words need."""
 
     def act(kind: Act, words: str, details: Callable[..., dict[str, str]]) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = acts.add_parser(kind.value, help=words, description=words)
-        _common(made, _request)
+        made = _common(add_command(acts, kind.value, words, _told(_request)))
         made.set_defaults(act=kind, details=details)
         made.add_argument("--out", type=Path, required=True, metavar="FILE", help="the request, for the custodians")
-        made.add_argument("--days", type=_whole(31), default=7, metavar="N", help="how long it may be approved")
+        made.add_argument("--days", type=whole(1, 31), default=7, metavar="N", help="how long it may be approved")
         return made
 
     act(Act.GENERATE, "the next generation's master block", _generate_details)
@@ -261,11 +249,13 @@ def _requests(acts: Any) -> None:
         made.add_argument("--generation", type=int, required=True, metavar="N")
         made.add_argument("--epoch", type=int, required=True, metavar="N")
         made.add_argument("--to", type=Path, required=True, metavar="PEM", help="the access server's transport key")
-        made.add_argument("--hours", type=_whole(24 * 31), default=24, metavar="N", help="how long it may be imported")
+        made.add_argument(
+            "--hours", type=whole(1, 24 * 31), default=24, metavar="N", help="how long it may be imported"
+        )
         if kind is Act.ARM:
             made.add_argument("--campaign", metavar="ID")
             made.add_argument("--generation-from", type=int, metavar="N", help="the oldest generation to replace")
-            made.add_argument("--campaign-days", type=_whole(3660), default=365, metavar="N")
+            made.add_argument("--campaign-days", type=whole(1, 3660), default=365, metavar="N")
     disarm = act(Act.DISARM, "that a campaign ends with open cases", _disarm_details)
     disarm.add_argument("--campaign", required=True, metavar="ID")
     disarm.add_argument("--cases", required=True, metavar="HEX", help="the list, as `kioskd access disarm` shows it")
@@ -283,10 +273,15 @@ def _requests(acts: Any) -> None:
     _people(act(Act.POLICY, "other custodians, or another quorum", _policy_details))
 
 
-def _common(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], list[str]]) -> None:
-    parser.set_defaults(run=run)
+def _common(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     add_vault_arguments(parser)
     parser.add_argument("--transcript", type=Path, required=True, metavar="FILE", help="where every ceremony is kept")
+    return parser
+
+
+def _told(work: Callable[[argparse.Namespace], list[str]]) -> Work:
+    """The work, and its lines printed when all of it is done."""
+    return lambda options: print("\n".join(work(options)))
 
 
 def _people(parser: argparse.ArgumentParser) -> None:
@@ -299,32 +294,9 @@ def _people(parser: argparse.ArgumentParser) -> None:
 def _custodian(text: str) -> Custodian:
     name, _, file = text.partition("=")
     try:
-        return Custodian(name, ed25519_raw(_read(Path(file))))
+        return Custodian(name, ed25519_raw(read_public(Path(file))))
     except ValueError as wrong:
         raise BadConfiguration(f"--custodian {name}: {wrong}") from wrong
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as wrong:
-        raise BadConfiguration(f"{path}: cannot be read: {wrong.strerror}") from wrong
-
-
-def _write(path: Path, content: bytes) -> None:
-    if path.exists():
-        raise BadConfiguration(f"{path}: exists already")
-    write_private(path, content, new=True)
-    path.chmod(0o644)
-
-
-def _whole(most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"1 to {most}")
-        return int(text)
-
-    return number
 
 
 def _numbers(numbers: tuple[int, ...]) -> str:

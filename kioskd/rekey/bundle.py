@@ -13,6 +13,7 @@ A signed paper. Every key in it is wrapped by itself, so that a token can take i
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar
 
@@ -23,6 +24,8 @@ BUNDLE_VERSION = 2
 BLOCK_BYTES = 32
 WRAPPED_BLOCK_BYTES = 40
 MAX_NUMBER = 2**32 - 1
+_MINUTE = "%Y-%m-%d %H:%M UTC"
+_LAST = 253402300799  # the end of the year 9999: no calendar goes further
 _CAMPAIGN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -59,6 +62,11 @@ class Campaign:
             raise ValueError("the campaign ends before it begins")
         if self.scope != "all":
             raise ValueError(f"the scope {self.scope[:20]!r} is not known, only 'all'")
+
+    @property
+    def window(self) -> str:
+        """Its window, for people."""
+        return window_words(self.not_before, self.not_after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +148,19 @@ def in_words(fingerprint: bytes) -> str:
     """A fingerprint for people to compare: groups of four hex digits."""
     text = fingerprint.hex().upper()
     return " ".join(text[at : at + 4] for at in range(0, len(text), 4))
+
+
+def minute(at: int) -> str:
+    """A time, in seconds since 1970, for people: to the minute, UTC; one after the year 9999 is said as its end."""
+    return datetime.fromtimestamp(min(at, _LAST), UTC).strftime(_MINUTE)
+
+
+def window_words(begin: int, end: int) -> str:
+    """A window, as requests say it."""
+    return f"{minute(begin)} to {minute(end)}"
+
+
+def window_of(words: str) -> tuple[int, int]:
+    """The window of `window_words`, to the minute; `ValueError` for other words."""
+    begin, end = (datetime.strptime(one, _MINUTE).replace(tzinfo=UTC) for one in words.split(" to "))
+    return int(begin.timestamp()), int(end.timestamp())

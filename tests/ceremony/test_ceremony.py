@@ -4,8 +4,11 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kioskd.errors import NotApproved
+from kioskd.rekey.bundle import window_of, window_words
 from kioskd.rekey.bundle_check import ed25519_verifies
 from kioskd.rekey.ceremony import (
     Act,
@@ -184,6 +187,15 @@ def test_a_custodian_reads_what_will_happen() -> None:
         "Issuing under epoch 1 ends for ever."
     )
     assert asked.words.encode() in approval_text(asked, "alice")
+
+
+@given(begin=st.integers(0, 2**36), lasts=st.integers(0, 2**36))
+def test_a_window_is_read_as_it_was_written_to_the_minute(begin: int, lasts: int) -> None:
+    assert window_of(window_words(begin, begin + lasts)) == (begin - begin % 60, begin + lasts - (begin + lasts) % 60)
+
+
+def test_a_time_that_no_calendar_has_is_said_as_the_last_one() -> None:
+    assert window_words(0, 2**62) == "1970-01-01 00:00 UTC to 9999-12-31 23:59 UTC"
 
 
 @pytest.mark.parametrize("value", ["", "1\nApproved", "1\x1b[2J", "é", "x" * 2001])

@@ -11,7 +11,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "kioskd"
 
-BASE = ("errors", "outcome", "outcomes", "outcomes_services", "secret", "shape", "private_file", "config", "version")
+BASE = (
+    "errors",
+    "outcome",
+    "outcomes",
+    "outcomes_services",
+    "secret",
+    "shape",
+    "private_file",
+    "public_file",
+    "config",
+    "command_line",
+    "version",
+)
 ROLES = ("kiosk", "access", "kms", "station", "custodian", "audit", "hsm", "ca", "demo", "sim")
 FLOORS = (
     *((name, 0) for name in BASE),

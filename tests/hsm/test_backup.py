@@ -1,50 +1,33 @@
 """A KMS token is lost; a second one, restored under the custodians, recovers a card that was issued before."""
 
-import os
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from kioskd.edges.pkcs11.kms import TokenKms
 from kioskd.edges.pkcs11.kms_backup import back_up, make_restore_key, restore
-from kioskd.edges.pkcs11.open_vault import make_token, open_kms
 from kioskd.errors import BadBundle, VaultError
 from kioskd.kms.release import release
 from kioskd.private_file import write_private
 from kioskd.rekey.backup import Backup
 from kioskd.rekey.bundle import BundlePurpose
 from tests.hsm.houses import House, empty_vault
-from tests.kms.test_kms_cli import Desk
+from tests.hsm.kms_tokens import kms_token, new_token
+from tests.kms.desk import Desk
 from tests.rekey.proofs import assert_issued, assert_replaced
-from tests.vault.contract.keepers import PIN, SO_PIN, SOFTHSM, softhsm_configuration
+from tests.vault.contract.keepers import PIN, SOFTHSM, softhsm_configuration
 
 pytestmark = [pytest.mark.slow]
 
 ISSUE, REPLACE = BundlePurpose.ISSUE, BundlePurpose.REPLACE
 NOW, WINDOW = 1000, (0, 2000)
-_numbers = count(1)
-
-
-def new_token() -> str:
-    """A new token's label."""
-    label = f"backup-{os.getpid()}-{next(_numbers)}"
-    make_token(SOFTHSM, label, SO_PIN, PIN, configuration=softhsm_configuration())
-    return label
-
-
-def new_kms() -> TokenKms:
-    """A key management server's token with a signing key alone."""
-    kms = open_kms(SOFTHSM, new_token(), PIN, configuration=softhsm_configuration())
-    kms.prepare()
-    return kms
 
 
 @pytest.fixture
 def kms() -> TokenKms:
     """A server with two generations and one epoch."""
-    made = new_kms()
+    made = kms_token()
     assert (made.generate(), made.new_epoch(2048), made.generate()) == (1, 1, 2)
     return made
 
@@ -53,7 +36,7 @@ async def test_a_restored_server_recovers_a_card_that_was_issued_before(kms: Tok
     access = empty_vault("softhsm2", tmp_path / "access")
     bundle = release(kms, ISSUE, 1, 1, access.transport_key(), WINDOW, NOW)
     access.import_bundle(bundle, kms.public_key(), NOW)
-    house, second = House(tmp_path), new_kms()
+    house, second = House(tmp_path), kms_token()
     assert await house.issue(access) == "issued"
     await assert_issued(house.rig(access))
 
@@ -69,7 +52,7 @@ async def test_a_restored_server_recovers_a_card_that_was_issued_before(kms: Tok
 
 
 def test_what_was_armed_stays_armed_in_the_second_token(kms: TokenKms, tmp_path: Path) -> None:
-    access, second = empty_vault("softhsm2", tmp_path / "access"), new_kms()
+    access, second = empty_vault("softhsm2", tmp_path / "access"), kms_token()
     release(kms, REPLACE, 2, 1, access.transport_key(), WINDOW, NOW)
     restore(second, back_up(kms, make_restore_key(second, 2048)), kms.public_key())
     assert (second.holdings().issuing, second.holdings().armed) == ((), (1,))
@@ -78,7 +61,7 @@ def test_what_was_armed_stays_armed_in_the_second_token(kms: TokenKms, tmp_path:
 
 
 def test_a_backup_is_taken_in_by_its_token_alone_as_it_was_made_and_only_if_that_is_empty(kms: TokenKms) -> None:
-    second, third = new_kms(), new_kms()
+    second, third = kms_token(), kms_token()
     backup = back_up(kms, make_restore_key(second, 2048))
     for changed, key, words in (
         (backup, third.public_key(), "of another key management server"),
@@ -104,7 +87,7 @@ class TokenDesk(Desk):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         folder.mkdir()
-        self.label = new_token()
+        self.label = new_token("backup")
         write_private(folder / "phrase", b"correct horse\n")
         write_private(folder / "pin", PIN.reveal() + b"\n")
 

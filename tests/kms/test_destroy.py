@@ -14,9 +14,7 @@ from kioskd.errors import BadBundle, BadConfiguration
 from kioskd.kms.cli import main
 from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
 from kioskd.rekey.statement import STATEMENT_VERSION, Reliance, Statement
-from tests.kms.test_kms_cli import Desk, stock
-
-__all__ = ["stock"]
+from tests.kms.desk import Desk
 
 pytestmark = [pytest.mark.slow]
 

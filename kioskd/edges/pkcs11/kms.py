@@ -68,7 +68,7 @@ class TokenSigner:
 
 
 class TokenKms(TokenSigner):
-    """The key management server's vault on a token: what `kms/release.py` asks of one."""
+    """`ports.KmsVault` on a token."""
 
     def prepare(self) -> None:
         """Makes the signing key; `VaultError` if there is one."""
