@@ -1,11 +1,9 @@
 """From the second HSM to the first, with both at one server too: nothing in clear on the way, and no second use."""
 
 import base64
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,31 +11,20 @@ from pkcs11 import Attribute, KeyType, ObjectClass, exceptions
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.kms import TokenKms
-from kioskd.edges.pkcs11.open_vault import make_token, open_kms
 from kioskd.errors import BadBundle, VaultError
 from kioskd.kms.release import release
 from kioskd.ports import KeptVault
 from kioskd.rekey.bundle import Bundle, BundlePurpose
 from tests.hsm.faulty import Fate, Watched
 from tests.hsm.houses import House, empty_vault
+from tests.hsm.kms_tokens import kms_token
 from tests.rekey.proofs import assert_issued, assert_replaced
-from tests.vault.contract.keepers import PIN, SO_PIN, SOFTHSM, softhsm_configuration
 
 pytestmark = [pytest.mark.slow]
 
 ISSUE, REPLACE = BundlePurpose.ISSUE, BundlePurpose.REPLACE
 NOW = 1000
 MKDB, KRKDB = b"a master block with a known name", b"a replacement block, known, too!"
-_numbers = count(1)
-
-
-def kms_token() -> TokenKms:
-    """A key management server's token, with a signing key alone."""
-    label = f"kms-{os.getpid()}-{next(_numbers)}"
-    make_token(SOFTHSM, label, SO_PIN, PIN, configuration=softhsm_configuration())
-    kms = open_kms(SOFTHSM, label, PIN, configuration=softhsm_configuration())
-    kms.prepare()
-    return kms
 
 
 @dataclass
@@ -137,30 +124,6 @@ def test_an_epoch_that_was_armed_issues_no_more_and_one_that_was_released_for_re
     assert servers.kms.holdings().armed == (1,)
     servers.access.disarm(1)
     assert (servers.access.holdings().armed, servers.access.holdings().generations) == ((), ())
-
-
-def test_the_tokens_say_what_was_released_and_what_is_there(servers: Servers) -> None:
-    servers.release(ISSUE, 1)
-    held = servers.kms.holdings()
-    assert (held.generations, held.issuing, held.armed) == ((1,), (1,), ())
-    assert [(one.purpose, one.generation, one.epoch) for one in held.releases] == [(ISSUE, 1, 1)]
-    for purpose, generation, epoch in ((ISSUE, 2, 1), (ISSUE, 1, 2)):
-        with pytest.raises(VaultError, match="there is none"):
-            release(servers.kms, purpose, generation, epoch, servers.access.transport_key(), (0, 2 * NOW), NOW)
-
-
-def test_an_armed_epoch_is_destroyed_in_the_token_and_its_number_is_never_given_again(servers: Servers) -> None:
-    with pytest.raises(VaultError, match="is not armed"):
-        servers.kms.destroy_epoch(1)
-    servers.release(REPLACE, 1)
-    servers.kms.destroy_epoch(1)
-    held = servers.kms.holdings()
-    assert (held.issuing, held.armed, held.destroyed) == ((), (), (1,))
-    for kind, label in ((ObjectClass.SECRET_KEY, "KRKDB 1"), (ObjectClass.PRIVATE_KEY, "E 1")):
-        assert servers.kms.token.find(kind, label) is None
-    with pytest.raises(VaultError, match="there is none"):
-        servers.release(REPLACE, 1)
-    assert servers.kms.new_epoch(2048) == 2
 
 
 @pytest.mark.parametrize("at", range(0, 60, 3))
