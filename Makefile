@@ -40,12 +40,12 @@ test: setup
 check: setup
 	@$(MAKE) -j2 --output-sync=target style pure
 
-style:
+style: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-pure:
+pure: setup
 	@$(PYTEST) -q -m "not pcscd and not slow"
 
 bench: setup

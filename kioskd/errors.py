@@ -133,7 +133,7 @@ class CasesOpen(KioskError):
 
 
 class BadBundle(KioskError):
-    """A key bundle is for another recipient, altered, expired or already imported."""
+    """A signed paper (bundle, order, backup or statement) is for another recipient, altered, expired or used before."""
 
     outcome = "bad-bundle"
 

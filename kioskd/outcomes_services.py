@@ -41,8 +41,8 @@ SERVICES = (
         "K504",
         Severity.ALARM,
         LATER,
-        "The bundle is for another recipient, altered, expired or already imported.",
-        "Ask the KMS for a new one.",
+        "The bundle, order, backup or statement is for another recipient, altered, expired or used before.",
+        "Ask whoever made it for a new one.",
     ),
     Outcome(
         "cases-open",

@@ -127,21 +127,16 @@ class SqlStore:
         `CampaignOver` for the intent that would begin a card of a campaign that is being disarmed.
         """
 
-        def write(connection: sql.Connection) -> None:
+        def write(connection: sql.Connection) -> str:
             if fence is not None and _fence(connection, card) != fence:
                 raise LeaseLost(f"{card}: the lease with fence {fence} has gone to another conversation")
             if isinstance(record, Intent):
                 check_begin(connection, card, record)
             if isinstance(record, Registered):
                 _register(connection, record)
-            connection.execute(_ADD_RECORD, row)
-            index(connection, card, record)
+            return _add(connection, card, record)
 
-        body = json.dumps(to_plain(record), separators=(",", ":"))
-        number = record.number if isinstance(record, Intent) else None
-        row = {"card": str(card), "kind": _KIND_NAMES[type(record)], "intent": number, "body": body}
-        await self.run(write, BEGIN_WRITING)
-        self._keep(body, record)
+        self._keep(await self.run(write, BEGIN_WRITING), record)
 
     async def fence(self, card: CardId) -> int:
         """The card's present fence number; 0 before its first lease."""
@@ -270,12 +265,14 @@ def hand_back(connection: sql.Connection, card: CardId, cryptogram: Cryptogram) 
     return True
 
 
-def _add(connection: sql.Connection, card: CardId, record: Record) -> None:
+def _add(connection: sql.Connection, card: CardId, record: Record) -> str:
+    """Writes a record and what the index says of it; the record's text."""
     body = json.dumps(to_plain(record), separators=(",", ":"))
-    connection.execute(
-        _ADD_RECORD, {"card": str(card), "kind": _KIND_NAMES[type(record)], "intent": None, "body": body}
-    )
+    number = record.number if isinstance(record, Intent) else None
+    row = {"card": str(card), "kind": _KIND_NAMES[type(record)], "intent": number, "body": body}
+    connection.execute(_ADD_RECORD, row)
     index(connection, card, record)
+    return body
 
 
 def _make_index(connection: sql.Connection) -> None:

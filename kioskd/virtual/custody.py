@@ -9,7 +9,7 @@ from kioskd.errors import BadConfiguration
 from kioskd.gp.keys import KeyRole
 from kioskd.private_file import read_private
 from kioskd.rekey.bundle import Imported
-from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_kms_key
+from kioskd.rekey.bundle_check import pem_of, read_kms_key
 from kioskd.rekey.holding import Holdings
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import RSA_BITS, load_private, make_rsa, open_bundle
@@ -45,10 +45,6 @@ class Custody:
     def transport_key(self) -> bytes:
         """The public key that the KMS wraps bundles to, PEM."""
         return pem_of(load_private(self._held().transport).public_key())
-
-    def transport_fingerprint(self) -> bytes:
-        """SHA-256 of the transport key's SubjectPublicKeyInfo: what two people compare."""
-        return fingerprint_of(load_private(self._held().transport).public_key())
 
     def import_bundle(self, raw: bytes, kms_key: bytes, now: int) -> Imported:
         """Takes in a bundle, once; `kms_key` is the pinned PEM, `now` seconds since 1970. `BadBundle` if refused."""

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from kioskd.errors import VaultError
 from kioskd.private_file import write_private
 from kioskd.secret import Secret
-from kioskd.shape import ShapeError, from_plain, to_plain
+from kioskd.shape import ShapeError, compact, from_plain
 
 FORMAT = "kioskd-sealed"
 VERSION = 1
@@ -60,7 +60,7 @@ class Header:
 
     def encode(self) -> bytes:
         """The line, with its end."""
-        return json.dumps(to_plain(self), sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        return compact(self) + b"\n"
 
 
 class SealedFile:

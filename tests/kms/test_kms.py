@@ -252,7 +252,7 @@ def test_the_kms_keeps_a_list_of_what_it_released(pair: Pair) -> None:
     pair.release(ISSUE)
     (one,) = SoftKms.open(pair.folder / "kms", PHRASE).holdings().releases
     assert (one.purpose, one.generation, one.epoch, one.not_after) == (ISSUE, 1, 1, 200)
-    assert one.recipient == pair.vault.transport_fingerprint()
+    assert one.recipient == fingerprint_of(read_transport_key(pair.vault.transport_key()))
 
 
 def test_a_window_that_is_over_is_not_released(pair: Pair) -> None:

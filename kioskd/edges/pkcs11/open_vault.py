@@ -51,14 +51,5 @@ def set_first_pin(
             session.init_pin(pin.reveal().decode())
 
 
-def empty_token(module: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> None:
-    """Destroys every object of a token."""
-    token = Token(module, label, pin, parameters, configuration)
-    with token.guard(f"token {label}"):
-        for one in list(token.session.get_objects()):
-            one.destroy()
-
-
 def _initialised(slot: object) -> bool:
-
     return bool(slot.get_token().flags & TokenFlag.TOKEN_INITIALIZED)  # type: ignore[attr-defined]

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from kioskd.edges.pkcs11.open_vault import empty_token, make_token, open_vault, set_first_pin
+from kioskd.edges.pkcs11.open_vault import make_token, open_vault, set_first_pin
+from kioskd.edges.pkcs11.token import Token
 from kioskd.edges.pkcs11.vault import TokenVault
 from kioskd.gp.cplc import CardId
 from kioskd.ports import Vault
@@ -189,7 +190,9 @@ class NssKeeper(TokenKeeper):
 def prepare_nss() -> None:
     """Sets NSS's PIN once, and takes every object away."""
     set_first_pin(NSS, NSS_LABEL, Secret(b""), PIN, nss_parameters())
-    empty_token(NSS, NSS_LABEL, PIN, nss_parameters())
+    token = Token(NSS, NSS_LABEL, PIN, nss_parameters(), "")
+    for one in list(token.session.get_objects()):
+        one.destroy()
 
 
 KEEPERS: dict[str, Callable[[Path], Keeper]] = {"soft": SoftKeeper, "softhsm2": TokenKeeper, "nss": NssKeeper}
