@@ -46,7 +46,7 @@ style: setup
 	@$(BIN)/mypy
 
 pure: setup
-	@$(PYTEST) -q -m "not pcscd and not slow"
+	@$(PYTEST) -q -n 2 -m "not pcscd and not slow"
 
 bench: setup
 	@.ci/parts bench $(BIN)/python
