@@ -117,6 +117,7 @@ class AccessConfig:
     store: str
     vault: VaultSection
     socket: str
+    rotate_krk: bool = False  # a replaced card also gets a replacement set of the newest epoch that issues
 
 
 def load_terminal(path: Path) -> TerminalConfig:

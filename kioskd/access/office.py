@@ -65,6 +65,7 @@ class Office:
     vault: Vault
     store: Store
     profile: Profile
+    rotates: bool = False  # whether a replaced card gets a KRK of a newer epoch
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "vault"))
     tallies: dict[str, int] = field(default_factory=dict)  # outcomes since the start, by name
     recoveries: dict[str, deque[float]] = field(default_factory=dict)  # when, by terminal
@@ -115,13 +116,13 @@ class Answerer:
                 return await self.line.run(script, self.fence or 0)
             case Recall():
                 known, self.recalled = self.recalled, None
-                return await self.office.store.records(self._card()) if known is None else known
+                return await self.office.store.records(self.known) if known is None else known
             case Remember(record):
                 return await self._remember(record)
             case FirmLease():
                 return await self._firm_lease()
             case ChargeAttempt(kvn):
-                count = await self.office.store.charge(self.terminal, self._card())
+                count = await self.office.store.charge(self.terminal, self.known)
                 log.warning("tap %s: wrong cryptogram under KVN %02X, attempt %d", self.tap, kvn, count)
                 return None
             case NewChallenge(size):
@@ -143,7 +144,9 @@ class Answerer:
         except VaultError as wrong:
             log.warning("tap %s: its key sets could not be destroyed: %s", self.tap, wrong)
 
-    def _card(self) -> CardId:
+    @property
+    def known(self) -> CardId:
+        """The card that this conversation is about, once it is identified."""
         assert self.card is not None
         return self.card
 
@@ -153,7 +156,7 @@ class Answerer:
         if isinstance(record, Intent):
             assert fence is not None
             self.digests[record.number] = record.digest
-        await self.office.store.append(self._card(), record, fence)
+        await self.office.store.append(self.known, record, fence)
         if isinstance(record, Found) and self.line is not None:
             self.owed.append(record.number)
         if isinstance(record, Closed):
@@ -161,10 +164,10 @@ class Answerer:
 
     async def _firm_lease(self) -> int:
         if self.fence is not None:
-            if await self.office.store.fence(self._card()) != self.fence:
+            if await self.office.store.fence(self.known) != self.fence:
                 raise LeaseLost(f"{self.card}: carried to another terminal")
             return self.fence
-        self.fence = await self.office.store.firm_lease(self._card(), self.terminal, self.tap, self.seen_fence)
+        self.fence = await self.office.store.firm_lease(self.known, self.terminal, self.tap, self.seen_fence)
         return self.fence
 
     async def _ask_vault(self, ask: Ask[Any]) -> Any:

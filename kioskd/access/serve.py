@@ -34,7 +34,7 @@ async def serve(config: AccessConfig, vault: Vault) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tls = identity(config)
     store = SqlStore(config.store)
-    office = Office(vault, store, DEFAULT_PROFILE)
+    office = Office(vault, store, DEFAULT_PROFILE, config.rotate_krk)
     present: dict[str, Session] = {}
 
     async def speak(peer: Peer, link: ServerLink) -> None:

@@ -5,14 +5,16 @@ import time
 
 from kioskd.access.office import ATTEMPTS, Answerer, Office, TerminalLine
 from kioskd.drive import drive
-from kioskd.errors import CampaignOver, Malformed, TapEnds
+from kioskd.errors import CampaignOver, KioskError, Malformed, TapEnds
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.evidence import Subject
 from kioskd.rekey.facts import Facts, identify
+from kioskd.rekey.holding import Holdings
 from kioskd.rekey.issue import Order, issue
-from kioskd.rekey.records import fold
+from kioskd.rekey.records import CardState, fold
 from kioskd.rekey.replace import replace as replace_keys
 from kioskd.rekey.replace import settle
+from kioskd.rekey.rotate import due, rotate
 from kioskd.rekey.script import Desk
 from kioskd.rekey.wire import CardReport, Tap
 
@@ -59,18 +61,59 @@ async def _replace(answerer: Answerer, facts: Facts, known: CardId | None) -> st
     if known is None:
         raise TapEnds("unknown-card", str(facts.card))
     await _admit(answerer, known)
-    answerer.recalled = await office.store.records(known)
+    desk, state = _desk(answerer, known), await _recalled(answerer)
+    holdings = await office.in_vault(office.vault.holdings)
+    if state.rotating is not None:
+        outcome = await drive(rotate(desk, facts.key_information, _newer(holdings, state)), answerer.answer)
+        state = await _recalled(answerer)
+        if state.open or _due_generation(holdings, state) is None:
+            return outcome
+    assert state.closed is not None
+    generation = _due_generation(holdings, state)
+    if generation is None:
+        raise TapEnds("nothing-to-do", f"epoch {state.closed.krk.epoch} is not armed for replacement")
+    if not state.open and state.closed.master.generation != generation:
+        await _check_campaign(office, state.closed.krk.epoch, generation)
+    outcome = await drive(replace_keys(desk, facts.key_information, generation), answerer.answer)
+    return await _rotate(answerer, desk, holdings, outcome) if office.rotates else outcome
+
+
+async def _recalled(answerer: Answerer) -> CardState:
+    """The card's records, folded, and kept for the conversation that is next; `TapEnds` for a card not issued."""
+    answerer.recalled = await answerer.office.store.records(answerer.known)
     state = fold(answerer.recalled)
     if state.closed is None:
-        raise TapEnds("unknown-card", f"{known}: its issuance was never proven finished")
-    epoch = state.closed.krk.epoch
-    holdings = await office.in_vault(office.vault.holdings)
-    generation = holdings.generation_of(epoch)
-    if epoch not in holdings.armed or generation is None:
-        raise TapEnds("nothing-to-do", f"epoch {epoch} is not armed for replacement")
-    if not state.open and state.closed.master.generation != generation:
-        await _check_campaign(office, epoch, generation)
-    return await drive(replace_keys(_desk(answerer, known), facts.key_information, generation), answerer.answer)
+        raise TapEnds("unknown-card", f"{answerer.known}: its issuance was never proven finished")
+    return state
+
+
+def _due_generation(holdings: Holdings, state: CardState) -> int | None:
+    """The generation that the card's epoch is armed for."""
+    epoch = state.closed.krk.epoch if state.closed is not None else 0
+    return holdings.generation_of(epoch) if epoch in holdings.armed else None
+
+
+def _newer(holdings: Holdings, state: CardState) -> int | None:
+    """The newest epoch that issues, if it is newer than the card's."""
+    newest = max(holdings.issuing, default=0)
+    return newest if state.closed is not None and newest > state.closed.krk.epoch else None
+
+
+async def _rotate(answerer: Answerer, desk: Desk, holdings: Holdings, outcome: str) -> str:
+    """After a replacement: a KRK of an epoch that is not armed. If it cannot begin, the replacement stands."""
+    state = await _recalled(answerer)
+    epoch, generation = _newer(holdings, state), _due_generation(holdings, state)
+    if epoch is None or generation is None or not due(state, epoch):
+        return outcome
+    assert state.closed is not None
+    try:
+        await _check_campaign(answerer.office, state.closed.krk.epoch, generation)
+        return await drive(rotate(desk, None, epoch), answerer.answer)
+    except KioskError as wrong:
+        if (await _recalled(answerer)).open:
+            raise  # it was begun: the next tap finishes it
+        log.info("tap %s: the KRK is not rotated: %s", answerer.tap, wrong)
+        return outcome
 
 
 async def _check_campaign(office: Office, epoch: int, generation: int) -> None:

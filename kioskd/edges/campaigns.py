@@ -43,12 +43,12 @@ def check_begin(connection: sql.Connection, card: CardId, intent: Intent) -> Non
 
     In the transaction of the intent: nobody can disarm between the look and the act.
     """
-    if intent.purpose is not Purpose.REPLACE or intent.master is None:
+    if intent.purpose not in (Purpose.REPLACE, Purpose.ROTATE):
         return
     row = row_of(connection, card)
     if row["last"] > row["settled"]:
         return  # a begun card is finished
-    aiming = _aiming(connection, row["epoch"], intent.master.generation)
+    aiming = _aiming(connection, row["epoch"], intent.master.generation if intent.master else row["generation"])
     if aiming and CampaignState.ARMED not in {one.state for one in aiming}:
         raise CampaignOver(f"the campaign {aiming[0].campaign.id} is {aiming[0].state.value}")
 

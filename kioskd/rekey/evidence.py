@@ -14,7 +14,7 @@ from kioskd.gp.isd import InitializeUpdateAnswer
 from kioskd.gp.isd import Receipt as PutKeyReceipt
 from kioskd.gp.keyinfo import KeyEntry, KeyInformation
 from kioskd.rekey.asks import Conversation, DeriveMaster, KeyHandle, Proves, UnwrapResponses
-from kioskd.rekey.labels import KeyLabel
+from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.rekey.profile import Profile
 from kioskd.rekey.records import Act, CardState, Found, Greeting, Intent, MasterRef, Receipt
 from kioskd.rekey.wire import Report
@@ -117,18 +117,18 @@ def _which_master(
     return None
 
 
-def expected_entries(subject: Subject, state: CardState, master: MasterRef) -> frozenset[KeyEntry]:
-    """The key information of a finished card: the KRK, this master set, and the bystanders; nothing else."""
-    assert state.registered is not None and state.krks
-    profile = subject.profile
-    kvns = (krk_kvn(state), master.kvn)
-    ours = frozenset[KeyEntry]().union(*(profile.entries(kvn) for kvn in kvns))
+def expected_entries(subject: Subject, state: CardState, krk: Cryptogram, master: MasterRef) -> frozenset[KeyEntry]:
+    """The key information of a finished card: this KRK, this master set, and the bystanders; nothing else."""
+    assert state.registered is not None
+    ours = subject.profile.entries(krk.kvn) | subject.profile.entries(master.kvn)
     return ours | frozenset(state.registered.bystanders)
 
 
-def krk_kvn(state: CardState) -> int:
-    """The slot of the replacement set."""
-    return (state.proven_krk or state.krks[-1]).kvn
+def krk_of(state: CardState, intent: Intent | None) -> Cryptogram:
+    """The card's replacement set: the one whose session a script ran in, otherwise the proven or the newest one."""
+    opened = intent.opened_krk if intent is not None else 0
+    session = (one for one in state.krks if opened and one.install == opened)
+    return next(session, None) or state.proven_krk or state.krks[-1]
 
 
 def deletable(kvns: frozenset[int]) -> frozenset[int]:
@@ -136,7 +136,7 @@ def deletable(kvns: frozenset[int]) -> frozenset[int]:
     return frozenset(kvn for kvn in kvns if 0x01 <= kvn <= 0x7F)
 
 
-def finishes(subject: Subject, state: CardState, found: Found, generation: int) -> bool:
+def finishes(subject: Subject, state: CardState, found: Found, krk: Cryptogram, generation: int) -> bool:
     """Whether this evidence closes the case: exactly the expected sets under response MAC, and the new set proven."""
     master = found.proven_master
     return (
@@ -145,7 +145,7 @@ def finishes(subject: Subject, state: CardState, found: Found, generation: int) 
         and state.receipt_of(master) is not Receipt.MISMATCH
         and found.receipt is not Receipt.MISMATCH
         and found.key_information is not None
-        and frozenset(found.key_information) == expected_entries(subject, state, master)
+        and frozenset(found.key_information) == expected_entries(subject, state, krk, master)
     )
 
 

@@ -10,7 +10,7 @@ from kioskd.errors import TapEnds
 from kioskd.gp.cplc import CardId
 from kioskd.gp.keyinfo import KeyInformation
 from kioskd.rekey.asks import Conversation, DeriveMaster, MintKRK, Recall, Remember, UseFactorySet
-from kioskd.rekey.evidence import deletable, expected_entries
+from kioskd.rekey.evidence import deletable, expected_entries, krk_of
 from kioskd.rekey.records import CardState, MasterRef, Purpose, Registered, fold
 from kioskd.rekey.replace import conclude
 from kioskd.rekey.script import MAX_DELETES, Desk, Opened, Plan, Verified, greet, run, verify
@@ -119,7 +119,7 @@ def _open_factory(desk: Desk, state: CardState, opened: Opened | None) -> Conver
 def _strangers(desk: Desk, state: CardState, master: MasterRef) -> tuple[int, ...]:
     readings = (one.key_information for _, one in sorted(state.found.items(), reverse=True))
     newest = next((one for one in readings if one is not None), ())
-    expected = {entry.kvn for entry in expected_entries(desk.subject, state, master)}
+    expected = {entry.kvn for entry in expected_entries(desk.subject, state, krk_of(state, None), master)}
     return tuple(sorted(deletable(frozenset(entry.kvn for entry in newest)) - expected))
 
 

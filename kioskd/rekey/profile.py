@@ -27,7 +27,8 @@ class Profile:
     key_bytes: int = 16
     challenge_bytes: int = S8_BYTES  # 16 where the card speaks S16
     key_length_sent: bool = True  # PUT KEY's layout: the clear length before the ciphertext
-    krk_kvn: int = 0x3E
+    krk_kvn: int = 0x3E  # where a card gets its first KRK
+    other_krk_kvn: int = 0x3F  # a rotation goes from one to the other
     factory_kvn: int = 0xFF
     factory_set: str = "factory"
     first_master_kvn: int = 0x30
@@ -43,6 +44,10 @@ class Profile:
     def master_kvn(self, generation: int) -> int:
         """The slot of a generation: 30 to 3D in turn."""
         return self.first_master_kvn + generation % self.master_kvns
+
+    def next_krk_kvn(self, kvn: int) -> int:
+        """The slot that a rotation puts the KRK in: the one that it is not in."""
+        return self.other_krk_kvn if kvn == self.krk_kvn else self.krk_kvn
 
     def entries(self, kvn: int) -> frozenset[KeyEntry]:
         """The key information of one of our sets."""

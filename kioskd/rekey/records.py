@@ -27,6 +27,13 @@ class Purpose(StrEnum):
     ISSUE_MASTER = "issue-master"
     ISSUE_KRK = "issue-krk"
     CONCLUDE = "conclude"  # delete the factory set, prove the rest
+    ROTATE = "rotate"  # replace the KRK by another, in the other slot
+    LOCATE = "locate"  # change nothing, prove which KRK an earlier rotation left
+
+    @property
+    def of_rotation(self) -> bool:
+        """Whether it is about the KRK of a card that is issued."""
+        return self in (Purpose.ROTATE, Purpose.LOCATE)
 
 
 class Act(StrEnum):
@@ -46,6 +53,13 @@ class Receipt(StrEnum):
     LOST = "lost"
     MATCH = "match"
     MISMATCH = "mismatch"
+
+
+class KrkProof(StrEnum):
+    """What a closed case says of its KRK: it answered, or it is where it was put and its key was never seen to work."""
+
+    CRYPTOGRAM = "cryptogram"
+    KEY_INFORMATION = "key-information"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +110,7 @@ class Intent:
     greetings: tuple[Greeting, ...]
     marks: tuple[Mark, ...]
     sealed: bytes
+    opened_krk: int = 0  # the install number of the KRK whose session it is; 0: another set's
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +148,7 @@ class Closed:
     master: MasterRef
     krk: Cryptogram
     receipt: Receipt
+    krk_proof: KrkProof = KrkProof.CRYPTOGRAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +188,7 @@ class CardState:
     closed: Closed | None = None
     store_epoch: int = 0
     returned: tuple[Cryptogram, ...] = ()  # handed back after a restore
+    krk_floor: int = 0  # the install number of the newest KRK that answered: older ones are gone
 
     @property
     def floor(self) -> int:
@@ -215,6 +232,19 @@ class CardState:
         ours = tuple(one.cryptogram for one in self.intents if one.cryptogram is not None)
         back = tuple(one for one in self.returned if one not in ours)
         return tuple(sorted((*ours, *back), key=lambda one: one.install)) if back else ours
+
+    @property
+    def krk_candidates(self) -> tuple[Cryptogram, ...]:
+        """The replacement sets that may open the card, newest first."""
+        proven = self.proven_krk
+        live = (one for one in reversed(self.krks) if one.install >= self.krk_floor)
+        return tuple(one for one in live if proven is None or one.kvn == proven.kvn)
+
+    @property
+    def rotating(self) -> Cryptogram | None:
+        """The newest KRK that a rotation sent since the last proof: it may be the card's, or the one before it is."""
+        sent = (one.cryptogram for one in self.intents if one.purpose is Purpose.ROTATE and one.number > self.settled)
+        return next(reversed([one for one in sent if one is not None]), None) if not self.doubtful else None
 
     @property
     def next_install(self) -> int:
@@ -278,7 +308,8 @@ def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardSta
                 both = record if known is None else known.and_also(record)
                 state = replace(state, found={**state.found, record.number: both})
             case Closed() if record.number >= state.settled:
-                state = replace(state, closed=record)
+                answered = record.krk_proof is KrkProof.CRYPTOGRAM
+                state = replace(state, closed=record, krk_floor=record.krk.install if answered else state.krk_floor)
             case Closed():
                 pass  # an older script's proof, overtaken
             case Restored(epoch):

@@ -7,10 +7,11 @@ earlier attempt deleted first and a higher install number.
 
 from kioskd.errors import TapEnds
 from kioskd.gp.keyinfo import KeyInformation
-from kioskd.rekey.asks import Conversation, DeriveMaster, Recall, RecoverKRK, Remember
-from kioskd.rekey.evidence import Subject, deletable, finishes, judge, krk_kvn
+from kioskd.rekey.asks import Conversation, DeriveMaster, Recall, Remember
+from kioskd.rekey.evidence import Subject, deletable, finishes, judge, krk_of
 from kioskd.rekey.records import CardState, Closed, Found, Intent, MasterRef, Purpose, Receipt, fold
-from kioskd.rekey.script import MAX_DELETES, Desk, Plan, Verified, greet, run, verify
+from kioskd.rekey.rotate import conclude_rotation, open_krk
+from kioskd.rekey.script import MAX_DELETES, Desk, Plan, Verified, run
 from kioskd.rekey.wire import Report
 
 PASSES = 3
@@ -42,12 +43,12 @@ def _is_closed(generation: int) -> Conversation[bool]:
 def _replace_once(desk: Desk, state: CardState, hearsay: KeyInformation | None, generation: int) -> Conversation[Found]:
     """One session under the KRK, one script, and the case closed if its report proves enough."""
     _check_generation(desk.subject, state, generation)
-    session = yield from _open_krk(desk, state)
+    session = yield from open_krk(desk, state, hearsay)
     if _worth_proving(state, hearsay, generation):
         newest = _installed(state, generation)[0]
         plan = Plan(Purpose.VERIFY, read_keys=True, greets=(newest.kvn,))
     else:
-        plan = yield from _install(desk.subject, state, hearsay, generation)
+        plan = yield from _install(desk.subject, state, session, hearsay, generation)
     state, found, _ = yield from run(desk, state, session, plan)
     yield from conclude(desk.subject, state, found, plan.purpose, generation)
     return found
@@ -56,9 +57,10 @@ def _replace_once(desk: Desk, state: CardState, hearsay: KeyInformation | None, 
 def conclude(subject: Subject, state: CardState, found: Found, purpose: Purpose, generation: int) -> Conversation[None]:
     """Closes the case if `found`, evidence about the newest script, proves the card finished."""
     assert state.last is not None
-    if found.number != state.last.number or not state.open or not finishes(subject, state, found, generation):
+    krk = krk_of(state, state.last)
+    if found.number != state.last.number or not state.open or not finishes(subject, state, found, krk, generation):
         return
-    master, krk = found.proven_master, state.proven_krk or state.krks[-1]
+    master = found.proven_master
     assert master is not None
     yield from Remember(Closed(found.number, purpose, master, krk, state.receipt_of(master)))
 
@@ -82,21 +84,11 @@ def settle(subject: Subject, report: Report) -> Conversation[bool]:
 
 def _conclude_late(subject: Subject, state: CardState, intent: Intent) -> Conversation[None]:
     found = state.found[intent.number]
+    if intent.purpose.of_rotation:
+        yield from conclude_rotation(subject, state, found)
+        return
     if found.proven_master is not None and state.registered is not None and state.proven_krk is not None:
         yield from conclude(subject, state, found, intent.purpose, found.proven_master.generation)
-
-
-def _open_krk(desk: Desk, state: CardState) -> Conversation[Verified]:
-    """A session under the KRK: the card's cryptogram chooses among the candidates, newest first."""
-    if not state.krks:
-        raise TapEnds("missing-cryptogram")
-    opened = yield from greet(desk, state, krk_kvn(state))
-    candidates = tuple(
-        RecoverKRK(krk, desk.subject.krk_label(krk.epoch, krk.install, krk.kvn))
-        for krk in reversed(state.krks)
-        if krk.kvn == opened.greeting.kvn
-    )
-    return (yield from verify(opened, candidates))
 
 
 def _worth_proving(state: CardState, hearsay: KeyInformation | None, generation: int) -> bool:
@@ -120,13 +112,15 @@ def _installed(state: CardState, generation: int) -> tuple[MasterRef, ...]:
     return tuple(one for one in reversed(state.masters) if one.generation == generation)
 
 
-def _install(subject: Subject, state: CardState, hearsay: KeyInformation | None, generation: int) -> Conversation[Plan]:
+def _install(
+    subject: Subject, state: CardState, session: Verified, hearsay: KeyInformation | None, generation: int
+) -> Conversation[Plan]:
     """Delete every set but the KRK, put the new one, read the key information, greet the new one."""
     master = MasterRef(generation, subject.profile.master_kvn(generation), state.next_install)
     handle = yield from DeriveMaster(subject.master_label(master))
     return Plan(
         Purpose.REPLACE,
-        deletes=_to_delete(state, hearsay),
+        deletes=_to_delete(state, session.opened.greeting.kvn, hearsay),
         new=handle,
         master=master,
         read_keys=True,
@@ -134,10 +128,10 @@ def _install(subject: Subject, state: CardState, hearsay: KeyInformation | None,
     )
 
 
-def _to_delete(state: CardState, hearsay: KeyInformation | None) -> tuple[int, ...]:
+def _to_delete(state: CardState, krk_kvn: int, hearsay: KeyInformation | None) -> tuple[int, ...]:
     """Our master sets that may be there, then the sets that nobody knows; never the KRK or a bystander."""
     assert state.registered is not None
-    kept = {krk_kvn(state)} | {entry.kvn for entry in state.registered.bystanders}
+    kept = {krk_kvn} | {entry.kvn for entry in state.registered.bystanders}
     ours = list(dict.fromkeys(one.kvn for one in state.masters))
     # Hearsay may name anything: some cards read version 00 as all of them.
     unknown = sorted(deletable(hearsay.kvns if hearsay else frozenset()) - set(ours))

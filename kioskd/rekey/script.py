@@ -15,6 +15,7 @@ from kioskd.rekey.asks import (
     NewChallenge,
     OpenChannel,
     Proves,
+    RecoverKRK,
     Remember,
     Send,
     WrapCommands,
@@ -58,6 +59,7 @@ class Verified:
     opened: Opened
     handle: KeyHandle
     fence: int
+    krk: Cryptogram | None = None  # the replacement set that it is, if it is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Plan:
     new: KeyHandle | None = None
     master: MasterRef | None = None
     cryptogram: Cryptogram | None = None
+    replaces: int = 0  # the key version number whose keys the new ones take the place of; 0: of none
     read_keys: bool = False
     greets: tuple[int, ...] = ()
 
@@ -90,13 +93,29 @@ class Plan:
         )
 
 
-def greet(desk: Desk, state: CardState, kvn: int) -> Conversation[Opened]:
-    """INITIALIZE UPDATE in a script of its own; `TapEnds` if the card does not open a session."""
+def greet(desk: Desk, state: CardState, *kvns: int) -> Conversation[Opened]:
+    """INITIALIZE UPDATE in a script of its own; `TapEnds` if the card does not open a session.
+
+    Of several key version numbers, the first that the card says it has: one that it has not (6A88) costs no attempt.
+    """
+    for kvn in kvns[:-1]:
+        greeting, response = yield from _greeted(desk, state, kvn)
+        if response.sw != SW.REFERENCED_DATA_NOT_FOUND:
+            return _session(greeting, response)
+    return _session(*(yield from _greeted(desk, state, kvns[-1])))
+
+
+def _greeted(desk: Desk, state: CardState, kvn: int) -> Conversation[tuple[Greeting, ResponseAPDU]]:
     challenge = yield from NewChallenge(desk.subject.profile.challenge_bytes)
     step = Step(initialize_update(KVN(kvn), challenge).encode(), _OK)
     report = yield from Send(Script(0, str(desk.subject.card), b"", GREET_DEADLINE_MS, (step,)))
     _went_up(report, in_doubt=state.open)
-    response = _decoded(report.answers[0])
+    return Greeting(kvn, challenge), _decoded(report.answers[0])
+
+
+def _session(greeting: Greeting, response: ResponseAPDU) -> Opened:
+    """The session that an INITIALIZE UPDATE opened."""
+    kvn = greeting.kvn
     if response.sw in (SW.AUTHENTICATION_BLOCKED, SW.CONDITIONS_NOT_SATISFIED, SW.SECURITY_STATUS_NOT_SATISFIED):
         raise TapEnds("card-locked", f"INITIALIZE UPDATE of KVN {kvn:02X} was answered {response.sw:04X}")
     if not response.ok:
@@ -104,7 +123,7 @@ def greet(desk: Desk, state: CardState, kvn: int) -> Conversation[Opened]:
     answer = _read_answer(response.data)
     if answer.kvn != kvn or answer.i & 0x20 == 0:
         raise TapEnds("scp-unsupported", f"KVN {answer.kvn:02X}, i={answer.i:02X}, asked for KVN {kvn:02X}")
-    return Opened(Greeting(kvn, challenge), response.data)
+    return Opened(greeting, response.data)
 
 
 def verify(opened: Opened, candidates: tuple[Ask[KeyHandle], ...]) -> Conversation[Verified]:
@@ -116,7 +135,8 @@ def verify(opened: Opened, candidates: tuple[Ask[KeyHandle], ...]) -> Conversati
         handle = yield from candidate
         if (yield from Proves(handle, opened.greeting.host_challenge, opened.answer)):
             fence = yield from FirmLease()
-            return Verified(opened, handle, fence)
+            krk = candidate.cryptogram if isinstance(candidate, RecoverKRK) else None
+            return Verified(opened, handle, fence, krk)
     yield from ChargeAttempt(KVN(opened.greeting.kvn))
     raise TapEnds("wrong-cryptogram", f"KVN {opened.greeting.kvn:02X}: none of {len(candidates)} key sets on record")
 
@@ -154,7 +174,7 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
         wrapped_set = yield from WrapKeySet(channel, plan.new)
         fields = tuple(replace(one, with_length=desk.subject.profile.key_length_sent) for one in wrapped_set)
         kcvs = tuple(one.kcv for one in fields)
-        commands.append(put_key(KVN(plan.put_kvn), fields))
+        commands.append(put_key(KVN(plan.put_kvn), fields, plan.replaces))
     if plan.read_keys:
         commands.append(get_data(KEY_INFORMATION_TAG))
     wrapped = yield from WrapCommands(channel, tuple(commands))
@@ -187,6 +207,7 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
         greetings=tuple(greetings),
         marks=wrapped.marks,
         sealed=wrapped.sealed,
+        opened_krk=session.krk.install if session.krk is not None else 0,
     )
     return script, intent
 
@@ -194,8 +215,15 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
 def _steps(plan: Plan, wrapped: tuple[CommandAPDU, ...], greetings: list[Greeting]) -> tuple[Step, ...]:
     greets = tuple(initialize_update(KVN(one.kvn), one.host_challenge) for one in greetings)
     commands = (*wrapped, *greets)
-    accepts = (_GONE if act is Act.DELETE else _OK for act in plan.acts)
+    accepts = (_accepted(plan, act) for act in plan.acts)
     return tuple(Step(command.encode(), accept) for command, accept in zip(commands, accepts, strict=True))
+
+
+def _accepted(plan: Plan, act: Act) -> tuple[int, ...]:
+    """The status words that let the script go on."""
+    if act is Act.PUT and plan.replaces:
+        return ()  # a card that cannot change a key version number keeps the old set: the key information says so
+    return _GONE if act is Act.DELETE else _OK
 
 
 def _went_up(report: Report, *, in_doubt: bool) -> None:

@@ -181,6 +181,8 @@ def _unfit(now: Situation, replaces: int, data: PutKeyData) -> SW | None:
         return SW.REFERENCED_DATA_NOT_FOUND
     if old is not None and old.bits != 8 * data.fields[0].length:
         return SW.WRONG_DATA  # a key keeps its size when it is replaced (11.8)
+    if replaces and data.kvn != replaces and not now.options.renumbers:
+        return SW.CONDITIONS_NOT_SATISFIED
     if data.kvn != replaces and memory.taken(data.kvn):
         return SW.WRONG_DATA
     used = sum(one.kvn != FACTORY_KVN for one in memory.sets)

@@ -24,6 +24,7 @@ class CardOptions:
     key_bytes: tuple[int, ...] = AES_BYTES  # what PUT KEY takes
     factory_drops: bool = False  # the first PUT KEY replaces the factory set
     own_set_stays: bool = False  # DELETE of the session's own set is refused
+    renumbers: bool = True  # PUT KEY may give the new keys another key version number than those that they replace
     others: tuple[KeyEntry, ...] = ()  # keys that are not ours: tokens, DAP, SCP80
     aid: bytes = ISD_AID
     cplc: bool = True

@@ -18,6 +18,7 @@ from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
 
 GENERATIONS = 30
+EPOCHS = 3
 
 _PASSPHRASE = Secret(b"for tests only")
 _CHEAP = Cost(n=2, r=1, p=1)
@@ -57,7 +58,8 @@ def _kms() -> tuple[Path, SoftKms, dict[int, Keys]]:
     kms = SoftKms.create(folder / "kms", _PASSPHRASE, _CHEAP)
     for _ in range(GENERATIONS):
         kms.generate()
-    kms.new_epoch(rsa_bits=2048)
+    for _ in range(EPOCHS):
+        kms.new_epoch(rsa_bits=2048)
     vault = SoftVault.create(folder / "issuing-1", _PASSPHRASE, cost=_CHEAP, rsa_bits=2048)
     factory = Secret(bytes(range(0x40, 0x50)))
     vault.add_factory_set("factory", KeyValues(factory, factory, factory))
@@ -69,8 +71,8 @@ def _kms() -> tuple[Path, SoftKms, dict[int, Keys]]:
     return folder, kms, {1: Keys(vault), 2: Keys(second)}
 
 
-def _bring(kms: SoftKms, vault: SoftVault, purpose: BundlePurpose, generation: int) -> None:
-    raw = release(kms, purpose, generation, 1, vault.transport_key(), (_NOW - 60, _NOW + 60), _NOW)
+def _bring(kms: SoftKms, vault: SoftVault, purpose: BundlePurpose, generation: int, epoch: int = 1) -> None:
+    raw = release(kms, purpose, generation, epoch, vault.transport_key(), (_NOW - 60, _NOW + 60), _NOW)
     vault.import_bundle(raw, kms.public_key(), _NOW)
 
 
@@ -90,3 +92,31 @@ def armed(generation: int = 2) -> Keys:
     vault = SoftVault.open(path, _PASSPHRASE)
     _bring(kms, vault, BundlePurpose.REPLACE, generation)
     return Keys(vault)
+
+
+def _brought(name: str, source: str, *bundles: tuple[BundlePurpose, int, int]) -> Keys:
+    """A copy of a vault's file, and what else came to it: (purpose, generation, epoch)."""
+    folder, kms, _ = _kms()
+    shutil.copy(folder / source, folder / name)
+    vault = SoftVault.open(folder / name, _PASSPHRASE)
+    for purpose, generation, epoch in bundles:
+        _bring(kms, vault, purpose, generation, epoch)
+    return Keys(vault)
+
+
+@functools.cache
+def rotating(epoch: int) -> Keys:
+    """The access server's vault, armed for an epoch with the generation after it; the next epoch issues."""
+    if epoch > 1:
+        rotating(epoch - 1)
+    source = "issuing-1" if epoch == 1 else f"rotating-{epoch - 1}"
+    arm, issue = (BundlePurpose.REPLACE, epoch + 1, epoch), (BundlePurpose.ISSUE, epoch + 1, epoch + 1)
+    return _brought(f"rotating-{epoch}", source, issue, arm)
+
+
+@functools.cache
+def everything() -> Keys:
+    """A vault that every epoch's private key came to: for tests that look at what a card has."""
+    rotating(EPOCHS - 1)  # the key management server releases no issuing keys afterwards
+    arms = tuple((BundlePurpose.REPLACE, GENERATIONS, epoch) for epoch in range(1, EPOCHS + 1))
+    return _brought("everything", "issuing-1", *arms)

@@ -31,7 +31,7 @@ from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_memory import CardMemory, StoredSet
 from kioskd.virtual.card_options import CardOptions
 from tests.rekey.ledger import Ledger, Point
-from tests.rekey.vaults import Keys, armed, issuing
+from tests.rekey.vaults import Keys, armed, everything, issuing
 
 T = TypeVar("T")
 
@@ -83,6 +83,7 @@ class World:
     notes: dict[str, dict[tuple[int, bytes], CardReport]] = field(default_factory=dict)
     cryptograms: list[Cryptogram] = field(default_factory=list)
     guarded: bool = True  # whether every change of the card is held to invariant 1
+    rotates: bool = False  # whether the access server rotates the KRK of a replaced card
 
     def __post_init__(self) -> None:
         self.ledger.witness = self._witness
@@ -117,6 +118,7 @@ class World:
             self.ledger.copy(),
             notes,
             list(self.cryptograms),
+            rotates=self.rotates,
         )
 
     # --- what is true ---
@@ -144,7 +146,7 @@ class World:
 
     def holds_krk(self, krk: Cryptogram) -> bool:
         """Whether the card has the replacement set of a cryptogram."""
-        keys = armed()
+        keys = everything()
         return self.holds(krk.kvn, keys.recover_krk(krk, self.subject.krk_label(krk.epoch, krk.install, krk.kvn)), keys)
 
     def assert_something_opens_the_card(self) -> None:
@@ -334,7 +336,7 @@ def talk(kiosk: Kiosk, purpose: str = "replace", answers: tuple[bytes, ...] | No
 
 def office(world: World) -> SteppedOffice:
     """An access server over that world."""
-    return SteppedOffice(cast(Vault, world.keys), world.ledger, DEFAULT_PROFILE)
+    return SteppedOffice(cast(Vault, world.keys), world.ledger, DEFAULT_PROFILE, world.rotates)
 
 
 def late(world: World, report: CardReport, terminal: str = "k1") -> Talk:
