@@ -74,6 +74,7 @@ class Rig:
     messages: list[str] = field(default_factory=list)
     hold: Callable[[Any], Any] = lambda contact: contact  # puts something between the relay and the card
     profile: Profile = DEFAULT_PROFILE
+    rotates: bool = False  # whether the server rotates the KRK of a replaced card
     hearsay: bytes | None = None  # what a lying terminal says instead of the card's key information
 
     async def tap(
@@ -87,6 +88,7 @@ class Rig:
             server.wrap(self.vault, *SERVER_POINTS),
             server.wrap(self.store, *SERVER_POINTS),
             self.profile,
+            self.rotates,
         )
         self.card.reset()
         contact = relayed.wrap(self.hold(Contact(self)), *RELAY_POINTS)

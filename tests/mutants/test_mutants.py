@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CUTS = "tests/rekey/test_single_cuts.py"
 INVARIANTS = "tests/rekey/test_invariants.py"
+ROTATION = "tests/rekey/test_rotation.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,34 @@ MUTANTS = (
         "        return max((self.floor, *masters, *(krk.install for krk in self.krks))) + 1\n",
         "        return max((0, *masters, *(krk.install for krk in self.krks))) + 1\n",
         "tests/rekey/test_restored_store.py::test_no_install_or_script_number_of_the_lost_store_is_used_again",
+    ),
+    Mutant(
+        "a rotation closed whatever the key information says",
+        "rekey/rotate.py",
+        "    if keys == expected_entries(subject, state, moved, master) and _receipt",
+        "    if _receipt",
+        f"{ROTATION}::test_a_stranger_in_the_other_slot_is_never_taken_for_the_new_krk",
+    ),
+    Mutant(
+        "a rotation closed although its receipt is wrong",
+        "rekey/rotate.py",
+        " and _receipt(state, moved) is not Receipt.MISMATCH:",
+        ":",
+        f"{ROTATION}::test_a_wrong_receipt_never_closes_on_the_key_information",
+    ),
+    Mutant(
+        "an earlier attempt's KRK left where the next one goes",
+        "rekey/rotate.py",
+        "        deletes=(kvn,) if state.rotating is not None else (),\n",
+        "        deletes=(),\n",
+        f"{ROTATION}::test_what_an_earlier_attempt_may_have_left_is_deleted_before_the_next_one",
+    ),
+    Mutant(
+        "a KRK that is gone still tried",
+        "rekey/records.py",
+        "        live = (one for one in reversed(self.krks) if one.install >= self.krk_floor)\n",
+        "        live = (one for one in reversed(self.krks))\n",
+        f"{ROTATION}::test_the_rotated_krk_replaces_the_next_master_set_and_is_rotated_back_to_the_first_slot",
     ),
     Mutant(
         "an act without its quorum",

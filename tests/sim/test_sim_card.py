@@ -71,6 +71,7 @@ card:
   key_bytes: [16, 32]
   factory_drops: true
   own_set_stays: true
+  renumbers: false
   others: [{kid: 1, kvn: 0x73, components: [[0xA1, 128]]}]
   aid: "A000000003000000"
   cplc: false
