@@ -67,7 +67,7 @@ lock:
 	@$(COMPILE) pyproject.toml --extra dev -c lock/runtime.txt -o lock/dev.txt
 
 claims: setup
-	@$(PYTEST) -q --claims docs/claims.md
+	@$(PYTEST) -q --claims=docs/claims.md tests
 
 clean:
 	rm -rf $(VENV) .nightly .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kioskd.errors import KioskError
@@ -28,6 +29,15 @@ def run_command(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         sys.stderr.write(f"{wrong}\n")
         return 2
     return code or 0
+
+
+def add_server_arguments(parser: argparse.ArgumentParser, words: str) -> None:
+    """The options that name a server at the other end of a network, and this machine's certificate for it."""
+    parser.add_argument("--at", metavar="HOST:PORT", help=words)
+    parser.add_argument("--tls-ca", type=Path, metavar="PEM", help="with --at: who signs the certificates")
+    parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="with --at: your certificate")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="with --at: its key, a private file")
+    parser.add_argument("--server-name", default="", metavar="NAME", help="what its certificate says, if not HOST")
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

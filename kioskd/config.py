@@ -109,6 +109,17 @@ class VaultSection:
 
 
 @dataclass(frozen=True, slots=True)
+class KmsSection:
+    """Where the key management server is, and the client certificate (role access) that it knows this server by."""
+
+    host: str
+    port: int
+    certificate: str
+    key: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AccessConfig:
     """The access server; `store` is a database URL."""
 
@@ -118,6 +129,28 @@ class AccessConfig:
     vault: VaultSection
     socket: str
     rotate_krk: bool = False  # a replaced card also gets a replacement set of the newest epoch that issues
+    kms: KmsSection | None = None  # where bundles are fetched from; otherwise they come as files
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperSection:
+    """The key management server's vault: a sealed file with the file of its passphrase, or a token."""
+
+    file: str = ""
+    passphrase: str = ""
+    token: TokenSection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KmsConfig:
+    """The key management server as a service; released bundles wait for their access server in the folder `outbox`."""
+
+    listen: ListenSection
+    tls: TlsSection
+    vault: KeeperSection
+    transcript: str
+    outbox: str
+    socket: str
 
 
 def load_terminal(path: Path) -> TerminalConfig:
@@ -147,11 +180,27 @@ def load_access(path: Path) -> AccessConfig:
     _check_tls(path, config.tls)
     _check_vault(path, config.vault)
     _check_folder(path, "socket", config.socket)
+    if config.kms is not None:
+        _check_kms(path, config.kms)
     if "://" not in config.store:
         raise _wrong(path, "store", "needs a database URL, such as sqlite:////var/lib/kioskd/access.db")
     scheme, _, place = config.store.partition("://")
     if scheme.startswith("sqlite"):
         _check_folder(path, "store", place.removeprefix("/").partition("?")[0])
+    return config
+
+
+def load_kms(path: Path) -> KmsConfig:
+    """The key management server's configuration, with its key files looked at; `BadConfiguration` otherwise."""
+    config = load_yaml(KmsConfig, path)
+    _check_host(path, "listen.host", config.listen.host)
+    _check_port(path, "listen.port", config.listen.port)
+    _check_tls(path, config.tls)
+    _check_keeper(path, config.vault)
+    _check_readable(path, "transcript", config.transcript)
+    _check_folder(path, "socket", config.socket)
+    if not _check_absolute(path, "outbox", config.outbox).is_dir():
+        raise _wrong(path, "outbox", f"{config.outbox} is no folder")
     return config
 
 
@@ -234,7 +283,21 @@ def _check_tls(path: Path, tls: TlsSection) -> None:
     _check_private(path, "tls.key", tls.key)
 
 
+def _check_kms(path: Path, kms: KmsSection) -> None:
+    _check_host(path, "kms.host", kms.host)
+    _check_port(path, "kms.port", kms.port)
+    if kms.name:
+        _check_host(path, "kms.name", kms.name)
+    _check_readable(path, "kms.certificate", kms.certificate)
+    _check_private(path, "kms.key", kms.key)
+
+
 def _check_vault(path: Path, vault: VaultSection) -> None:
+    _check_keeper(path, vault)
+    _check_readable(path, "vault.kms_key", vault.kms_key)
+
+
+def _check_keeper(path: Path, vault: VaultSection | KeeperSection) -> None:
     token = vault.token
     if (token is None) == (not vault.file):
         raise _wrong(path, "vault", "needs either file and passphrase, or token")
@@ -248,7 +311,6 @@ def _check_vault(path: Path, vault: VaultSection) -> None:
             _check_readable(path, "vault.token.configuration", token.configuration)
         if not 1 <= len(token.label.encode()) <= 32:
             raise _wrong(path, "vault.token.label", "needs 1 to 32 bytes")
-    _check_readable(path, "vault.kms_key", vault.kms_key)
 
 
 def _check_absolute(path: Path, key: str, text: str) -> Path:

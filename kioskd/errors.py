@@ -138,6 +138,10 @@ class BadBundle(KioskError):
     outcome = "bad-bundle"
 
 
+class UsedBefore(BadBundle):
+    """A bundle was taken in before."""
+
+
 class NotApproved(KioskError):
     """The custodians have not approved this, not any more, or not yet."""
 

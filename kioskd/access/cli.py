@@ -9,6 +9,7 @@ from typing import Any
 
 from kioskd.access.campaign_cli import Work, add_campaign_commands
 from kioskd.access.campaigns import in_store, take_in
+from kioskd.access.fetch import use, waiting
 from kioskd.access.serve import identity, serve
 from kioskd.access.vaults import create_vault, open_vault
 from kioskd.command_line import add_command, run_command
@@ -16,9 +17,10 @@ from kioskd.config import AccessConfig, load_access
 from kioskd.edges.local_http import ask_local
 from kioskd.edges.store import clear_charges
 from kioskd.edges.systemd import set_up_log
+from kioskd.errors import BadBundle, UsedBefore
 from kioskd.gp.cplc import CardId
 from kioskd.public_file import read_public, write_public
-from kioskd.rekey.bundle import in_words
+from kioskd.rekey.bundle import Imported, in_words
 from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
 from kioskd.virtual.custody import read_factory_file
 
@@ -44,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--transport-key", type=Path, required=True, help="where to write the public transport key")
     bring = command("import", "take in a bundle that the key management server released", _import)
     bring.add_argument("bundle", type=Path)
+    command("fetch", "take in what waits for this server at the key management server", _fetch)
     add_campaign_commands(command)
     run = command("serve", "run the server", _serve)
     run.add_argument("--check", action="store_true", help="only say whether the configuration and the vault are usable")
@@ -69,7 +72,31 @@ def _init(config: AccessConfig, args: argparse.Namespace) -> None:
 
 def _import(config: AccessConfig, args: argparse.Namespace) -> None:
     raw = read_public(args.bundle)
-    imported = asyncio.run(take_in(config, open_vault(config), raw, int(time.time())))
+    _tell_import(asyncio.run(take_in(config, open_vault(config), raw, int(time.time()))))
+
+
+def _fetch(config: AccessConfig, _: argparse.Namespace) -> None:
+    vault, done, used, refused = open_vault(config), 0, 0, []
+    for paper in asyncio.run(waiting(config, vault)):
+        try:
+            brought = asyncio.run(use(config, vault, paper, int(time.time())))
+        except UsedBefore:
+            used += 1
+            continue
+        except BadBundle as wrong:  # the ones after it may be good
+            refused.append(str(wrong))
+            continue
+        done += 1
+        if isinstance(brought, Imported):
+            _tell_import(brought)
+        else:
+            print(f"The campaign {brought} is disarmed; its replacing keys are destroyed here.")
+    print(f"{done or 'Nothing'} new at the key management server; {used} used before.")
+    if refused:
+        raise BadBundle("; ".join(refused))
+
+
+def _tell_import(imported: Imported) -> None:
     if imported.campaign is None:
         print(f"Cards are issued under epoch {imported.epoch} with generation {imported.generation} from now on.")
         return

@@ -16,6 +16,14 @@ from kioskd.edges.certificates import (
     issue_server,
 )
 
+_WHO = {
+    Role.KIOSK: "one kiosk",
+    Role.STATION: "one issuing station",
+    Role.OPERATOR: "an operator of the key management server",
+    Role.CUSTODIAN: "a custodian who approves online",
+    Role.ACCESS: "an access server that fetches its bundles",
+}
+
 
 def main(argv: list[str]) -> int:
     """Runs one command; 0, or 2 with one sentence on standard error."""
@@ -40,14 +48,14 @@ def _issued(options: argparse.Namespace) -> tuple[Issued, str]:
         case role:
             days = options.days or CLIENT_DAYS
             issued = issue_client(options.dir, Role(role), options.name, options.out, days, options.not_before)
-            return issued, f"bring both files to that {role}; its configuration names them."
+            return issued, "bring both files there; a configuration or a command line names them."
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kioskd ca", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     words = {"init": "make the CA", "server": "sign for an access server"}
-    words |= {role.value: f"sign for one {role.value}" for role in Role}
+    words |= {role.value: f"sign for {_WHO[role]}" for role in Role}
     for command, word in words.items():
         one = add_command(commands, command, word, _sign)
         one.add_argument("name", help="the common name, and the file name of what is signed")

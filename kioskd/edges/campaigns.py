@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sql
 
 from kioskd.edges.card_index import METADATA, open_cases, row_of
-from kioskd.errors import BadBundle, CampaignOver
+from kioskd.errors import BadBundle, CampaignOver, UsedBefore
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import Campaign
 from kioskd.rekey.campaign import CampaignState, OpenCase, digest_of
@@ -69,7 +69,7 @@ def arm(connection: sql.Connection, campaign: Campaign) -> bool:
     if _standing(row).campaign != campaign:
         raise BadBundle(f"campaign {campaign.id}: there is another under this id")
     if row.state != CampaignState.ARMED:
-        raise BadBundle(f"campaign {campaign.id}: was disarmed; release the keys for a new campaign")
+        raise UsedBefore(f"campaign {campaign.id}: was disarmed; release the keys for a new campaign")
     return False
 
 

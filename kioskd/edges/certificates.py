@@ -31,6 +31,8 @@ class Role(StrEnum):
     KIOSK = "kiosk"
     STATION = "station"
     OPERATOR = "operator"
+    CUSTODIAN = "custodian"
+    ACCESS = "access"  # an access server, where it is a client of the key management server
 
 
 @dataclass(frozen=True, slots=True)

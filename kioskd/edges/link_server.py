@@ -56,7 +56,7 @@ async def serve_links(host: str, port: int, tls: ssl.SSLContext, speak: Speak) -
 
     async def answer(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
-        peer = _peer(request)
+        peer = peer_of(request)
         await socket.prepare(request)
         present.add(socket)
         try:
@@ -83,7 +83,7 @@ async def serve_links(host: str, port: int, tls: ssl.SSLContext, speak: Speak) -
         await runner.cleanup()
 
 
-def _peer(request: web.Request) -> Peer:
+def peer_of(request: web.Request) -> Peer:
     """The peer of a request; TLS has verified the certificate, so a missing name is refused, not trusted."""
     certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
     names = {key: value for group in (certificate or {}).get("subject", ()) for key, value in group}

@@ -11,7 +11,7 @@ from kioskd.ports import KmsVault
 from kioskd.private_file import write_private
 from kioskd.public_file import check_free
 from kioskd.rekey.backup import Backup
-from kioskd.rekey.bundle import BundlePurpose, Campaign, in_words, window_of
+from kioskd.rekey.bundle import MAX_NUMBER, BundlePurpose, Campaign, in_words, window_of
 from kioskd.rekey.bundle_check import MIN_RSA_BITS, fingerprint_of, read_kms_key, read_transport_key
 from kioskd.rekey.campaign import ORDER_VERSION, DisarmOrder
 from kioskd.rekey.ceremony import Act, Request
@@ -19,6 +19,29 @@ from kioskd.rekey.release import check_destroy, check_release
 
 _CLOCKS_S = 300  # clocks differ
 _MOST_RSA_BITS = 8192
+_MOST_HOURS = 24 * 31
+_FINGERPRINT_BYTES = 32
+
+
+def check_words(request: Request) -> None:
+    """`ValueError` for particulars that could not be done as they are said: before anybody approves them."""
+    for detail in request.details:
+        match detail.name:
+            case "generation" | "epoch" | "bits" | "quorum":
+                wrong = not detail.value.isdecimal() or not 1 <= int(detail.value) <= MAX_NUMBER
+            case "generation_from":
+                wrong = not detail.value.isdecimal() or int(detail.value) >= int(request.detail("generation"))
+            case "hours":
+                wrong = not detail.value.isdecimal() or not 1 <= int(detail.value) <= _MOST_HOURS
+            case "recipient" | "cases" | "backup" | "server":
+                wrong = len(bytes.fromhex(plain(detail.value))) != _FINGERPRINT_BYTES
+            case "window":
+                begin, end = window_of(detail.value)
+                wrong = begin > end
+            case _:
+                wrong = False
+        if wrong:
+            raise ValueError(f"{detail.name} cannot be {detail.value[:40]!r}")
 
 
 def check_possible(vault: KmsVault, request: Request) -> None:

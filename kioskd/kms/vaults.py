@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kioskd.config import KeeperSection, file_of
 from kioskd.errors import BadConfiguration
 from kioskd.ports import KmsVault
 from kioskd.private_file import read_passphrase
@@ -38,6 +39,18 @@ def create_vault(options: argparse.Namespace) -> KmsVault:
     vault = _token(options)
     vault.prepare()
     return vault
+
+
+def vault_of(section: KeeperSection) -> KmsVault:
+    """The vault that a configuration names."""
+    token = section.token
+    if token is None:
+        return SoftKms.open(file_of(section.file), read_passphrase(file_of(section.passphrase)))
+    from kioskd.edges.pkcs11.open_vault import open_kms
+
+    configuration = str(file_of(token.configuration)) if token.configuration else ""
+    pin = read_passphrase(file_of(token.pin))
+    return open_kms(token.module, token.label, pin, token.parameters, configuration=configuration)
 
 
 def _is_token(options: argparse.Namespace) -> bool:

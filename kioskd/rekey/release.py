@@ -1,6 +1,7 @@
 """What a key management server knows of its keys, in numbers: what it holds and what it released."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from kioskd.errors import VaultError
 from kioskd.rekey.bundle import BundleHeader, BundlePurpose
@@ -25,6 +26,16 @@ class Release:
         return cls(header.id, header.purpose, header.generation, header.epoch, header.recipient, *window)
 
 
+class KmsEpochState(StrEnum):
+    """Where an epoch stands at the key management server; it never goes back."""
+
+    GENERATED = "generated"
+    ACTIVE = "active"  # its issuing keys were released
+    RELEASED = "released"  # its private key was: it issues no more
+    RETIRED = "retired"  # and no bundle of it can be taken in any more
+    DESTROYED = "destroyed"
+
+
 @dataclass(frozen=True, slots=True)
 class KmsHoldings:
     """What the key management server holds, in numbers: for its list."""
@@ -40,6 +51,19 @@ class KmsHoldings:
     def next_epoch(self) -> int:
         """The number of the next epoch: one that no epoch has had."""
         return max((*self.issuing, *self.armed, *self.destroyed), default=0) + 1
+
+    def states(self, now: int) -> dict[int, KmsEpochState]:
+        """Every epoch that there ever was, by its number; `now` is seconds since 1970."""
+        return {epoch: self._state(epoch, now) for epoch in sorted((*self.issuing, *self.armed, *self.destroyed))}
+
+    def _state(self, epoch: int, now: int) -> KmsEpochState:
+        released = [one for one in self.releases if one.epoch == epoch]
+        if epoch in self.destroyed:
+            return KmsEpochState.DESTROYED
+        if epoch in self.armed:
+            last = max((one.not_after for one in released), default=now)
+            return KmsEpochState.RELEASED if now <= last else KmsEpochState.RETIRED
+        return KmsEpochState.ACTIVE if released else KmsEpochState.GENERATED
 
     def recipients_of(self, epoch: int) -> frozenset[bytes]:
         """The access servers that were given keys of an epoch."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from kioskd.errors import BadBundle, NotArmed, VaultError
+from kioskd.errors import BadBundle, NotArmed, UsedBefore, VaultError
 from kioskd.rekey.bundle import BundleContents, BundleHeader, BundlePurpose
 from kioskd.rekey.holding import EpochHolding, EpochState, Holdings
 from kioskd.secret import Secret
@@ -93,7 +93,7 @@ class Held:
     def with_bundle(self, header: BundleHeader, contents: BundleContents) -> "Held":
         """With the keys of an opened bundle; `BadBundle` if they contradict what is here."""
         if header.id in self.bundles:
-            raise BadBundle(f"bundle {header.id.hex()}: was imported before")
+            raise UsedBefore(f"bundle {header.id.hex()}: was imported before")
         generation, number = header.generation, header.epoch
         if self.blocks.get(generation, contents.mkdb) != contents.mkdb:
             raise BadBundle(f"generation {generation}: another block is here under this number")

@@ -62,7 +62,7 @@ def test_an_epoch_without_cards_is_destroyed_and_its_number_is_never_given_again
     capsys.readouterr()
     assert archive.run("list") == 0
     said = capsys.readouterr().out
-    assert "Epochs that issue: none\n" in said and "Epochs that are armed: none\n" in said
+    assert "Epoch 1: destroyed\n" in said
     assert archive.act("epoch", "--rsa-bits", "2048") == 0
     assert "Made epoch 2." in capsys.readouterr().out
     usual = ("--generation", "1", "--epoch", "1", "--to", "@transport.pem", "--out", "@new")

@@ -29,7 +29,7 @@ def test_the_way_to_an_imported_bundle(stocked: Desk, capsys: pytest.CaptureFixt
     assert access.import_bundle(bundle, key, int(time.time())).epoch == 1
     assert desk.run("list") == 0
     said = capsys.readouterr()
-    assert "Epochs that issue: 1\n" in said.out
+    assert "Epoch 1: active\n" in said.out
     assert "issue, generation 1, epoch 1" in said.out
 
 

@@ -20,7 +20,7 @@ from pkcs11 import Attribute, KeyType, ObjectClass
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.bundles import Opened, open_bundle, public_pem, same_block
 from kioskd.edges.pkcs11.token import Token, destroyed_after
-from kioskd.errors import BadBundle, NotArmed, VaultError
+from kioskd.errors import BadBundle, NotArmed, UsedBefore, VaultError
 from kioskd.gp.keys import KeyRole
 from kioskd.rekey.bundle import Bundle, BundlePurpose, Imported
 from kioskd.rekey.holding import EpochHolding, EpochState, Holdings
@@ -164,7 +164,7 @@ class TokenCustody:
         header = bundle.header
         generation, epoch, name = header.generation, header.epoch, f"bundle {header.id.hex()}"
         if self._token.notes(name):
-            raise BadBundle(f"bundle {header.id.hex()}: was imported before")
+            raise UsedBefore(f"bundle {header.id.hex()}: was imported before")
         note = self._epoch_notes().get(epoch)
         self._check(f"MKDB {generation}", opened.mkdb, f"generation {generation}: another block is here")
         self._check(f"KRKDB {epoch}", opened.krkdb, f"epoch {epoch}: other keys are here")
