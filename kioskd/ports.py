@@ -169,7 +169,27 @@ class KeptVault(Vault, Protocol):
         ...
 
 
-class KmsVault(Protocol):
+class KmsSigner(Protocol):
+    """The key management server's signing key, and what it remembers of its transcript. Blocking."""
+
+    def public_key(self) -> bytes:
+        """The key that checks this server's bundles, PEM; an access server pins it."""
+        ...
+
+    def sign(self, text: bytes) -> bytes:
+        """An Ed25519 signature by this server's signing key."""
+        ...
+
+    def head(self) -> tuple[int, bytes]:
+        """The number and digest of the transcript's newest entry, as far as this vault was told."""
+        ...
+
+    def remember_head(self, number: int, digest: bytes) -> None:
+        """Notes the transcript's newest entry: an older copy put back is found out."""
+        ...
+
+
+class KmsVault(KmsSigner, Protocol):
     """The key management server's keys: made, wrapped for a recipient, never read. Blocking."""
 
     def generate(self) -> int:
@@ -178,6 +198,10 @@ class KmsVault(Protocol):
 
     def new_epoch(self, rsa_bits: int) -> int:
         """Makes the replacement block and the RSA pair of the next epoch; its number."""
+        ...
+
+    def new_p256_epoch(self) -> int:
+        """The same with a pair of P-256: faster, where the token's RSA is slow."""
         ...
 
     def destroy_epoch(self, number: int) -> None:
@@ -192,24 +216,8 @@ class KmsVault(Protocol):
         """The signed bundle file for a transport key (PEM), with what the header's purpose allows."""
         ...
 
-    def public_key(self) -> bytes:
-        """The key that checks this server's bundles, PEM; an access server pins it."""
-        ...
-
     def holdings(self) -> KmsHoldings:
         """What is held, without a key."""
-        ...
-
-    def sign(self, text: bytes) -> bytes:
-        """An Ed25519 signature by this server's signing key."""
-        ...
-
-    def head(self) -> tuple[int, bytes]:
-        """The number and digest of the transcript's newest entry, as far as this vault was told."""
-        ...
-
-    def remember_head(self, number: int, digest: bytes) -> None:
-        """Notes the transcript's newest entry: an older copy put back is found out."""
         ...
 
 

@@ -19,6 +19,7 @@ from kioskd.rekey.release import check_destroy, check_release
 
 _CLOCKS_S = 300  # clocks differ
 _MOST_RSA_BITS = 8192
+P256 = "P-256"
 _MOST_HOURS = 24 * 31
 _FINGERPRINT_BYTES = 32
 
@@ -35,6 +36,8 @@ def check_words(request: Request) -> None:
                 wrong = not detail.value.isdecimal() or not 1 <= int(detail.value) <= _MOST_HOURS
             case "recipient" | "cases" | "backup" | "server":
                 wrong = len(bytes.fromhex(plain(detail.value))) != _FINGERPRINT_BYTES
+            case "curve":
+                wrong = detail.value != P256
             case "window":
                 begin, end = window_of(detail.value)
                 wrong = begin > end
@@ -58,7 +61,8 @@ def check_possible(vault: KmsVault, request: Request) -> None:
         silent = [in_words(one) for one in held.recipients_of(epoch) if in_words(one) not in request.detail("servers")]
         if silent:
             raise NotApproved(f"no statement of the access server {silent[0]}, which was given keys of epoch {epoch}")
-    if request.act is Act.EPOCH and not MIN_RSA_BITS <= int(request.detail("bits")) <= _MOST_RSA_BITS:
+    rsa = request.act is Act.EPOCH and not request.detail("curve")
+    if rsa and not MIN_RSA_BITS <= int(request.detail("bits")) <= _MOST_RSA_BITS:
         raise BadConfiguration(f"an RSA pair has {MIN_RSA_BITS} to {_MOST_RSA_BITS} bits here")
     if request.act in (Act.BACKUP, Act.RESTORE):
         token_of(vault)
@@ -89,7 +93,8 @@ def perform(vault: KmsVault, request: Request, files: Files, now: int) -> list[s
                 "Next: release it with `kioskd kms request release` or `arm`.",
             ]
         case Act.EPOCH:
-            number = vault.new_epoch(int(request.detail("bits")))
+            fast = request.detail("curve")
+            number = vault.new_p256_epoch() if fast else vault.new_epoch(int(request.detail("bits")))
             return [f"Made epoch {number}.", "Next: release its issuing keys with `kioskd kms request release`."]
         case Act.RELEASE | Act.ARM:
             return _release(vault, request, _recipient(request, files), _file(files), now)

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from kioskd.errors import BadBundle, BadConfiguration, VaultError
@@ -12,20 +12,42 @@ from kioskd.rekey.bundle import Bundle
 from kioskd.rekey.campaign import DisarmOrder
 
 MIN_RSA_BITS = 2048
+POINT_BYTES = 65
 _SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
 
-PublicKey = rsa.RSAPublicKey | Ed25519PublicKey
+EpochKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+PublicKey = EpochKey | Ed25519PublicKey
 
 
-def load_public(spki: bytes) -> rsa.RSAPublicKey:
-    """The RSA key of SubjectPublicKeyInfo DER; `VaultError` for anything else."""
+def load_public(spki: bytes) -> EpochKey:
+    """An epoch's public key, RSA or P-256, of SubjectPublicKeyInfo DER; `VaultError` for anything else."""
     try:
         key = serialization.load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm) as wrong:
         raise VaultError("the public key is damaged") from wrong
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
-        raise VaultError(f"the public key is not RSA with {MIN_RSA_BITS} bits or more")
+        raise VaultError(f"the public key is neither P-256 nor RSA with {MIN_RSA_BITS} bits or more")
     return key
+
+
+def point_of(spki: bytes) -> bytes | None:
+    """The uncompressed point of a P-256 key, 65 bytes; None of an RSA key."""
+    key = load_public(spki)
+    if isinstance(key, rsa.RSAPublicKey):
+        return None
+    return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+
+
+def read_point(point: bytes) -> ec.EllipticCurvePublicKey:
+    """The P-256 key of an uncompressed point; `VaultError` for one that is not on the curve, or of another form."""
+    if len(point) != POINT_BYTES:
+        raise VaultError(f"a point of P-256 has {POINT_BYTES} bytes, not {len(point)}")
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError as wrong:
+        raise VaultError("the cryptogram is not a point of P-256") from wrong
 
 
 def read_transport_key(pem: bytes) -> rsa.RSAPublicKey:
@@ -92,7 +114,10 @@ def ed25519_raw(pem: bytes) -> bytes:
 
 def rsa_numbers(spki: bytes) -> tuple[bytes, bytes]:
     """Modulus and public exponent of an RSA key, big-endian without leading zeros; `VaultError` for anything else."""
-    numbers = load_public(spki).public_numbers()
+    key = load_public(spki)
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise VaultError("the public key is not RSA")
+    numbers = key.public_numbers()
     modulus, exponent = (one.to_bytes((one.bit_length() + 7) // 8) for one in (numbers.n, numbers.e))
     return modulus, exponent
 

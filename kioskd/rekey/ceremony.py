@@ -58,6 +58,7 @@ _WORDS = {
     Act.DESTROY: "Destroy epoch {epoch} for ever: its block and private key. No card relies on it, say {servers}.",
     Act.RESTORE: "Take in the backup {backup} of the key management server {server}.",
 }
+_P256_EPOCH = "Make epoch {epoch}: a replacement block and a pair of the curve {curve}."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VALUE = re.compile(r"[ -~]{1,2000}")  # one line that a person can read
 
@@ -133,14 +134,16 @@ class Request:
         _ = self.words
 
     def detail(self, name: str) -> str:
-        """The value of a particular."""
-        return next(one.value for one in self.details if one.name == name)
+        """The value of a particular; empty if the request has none of that name."""
+        return next((one.value for one in self.details if one.name == name), "")
 
     @property
     def words(self) -> str:
         """What will happen, for people."""
+        said = {one.name: one.value for one in self.details}
+        words = _P256_EPOCH if self.act is Act.EPOCH and "curve" in said else _WORDS[self.act]
         try:
-            return _WORDS[self.act].format(**{one.name: one.value for one in self.details})
+            return words.format(**said)
         except (KeyError, IndexError) as wrong:
             raise ValueError(f"a request to {self.act.value} does not say {wrong}") from wrong
 

@@ -4,7 +4,7 @@ import os
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.keywrap import (
     InvalidUnwrap,
@@ -20,7 +20,8 @@ from kioskd.rekey.bundle_check import MIN_RSA_BITS, check_bundle, load_public, s
 from kioskd.secret import Secret
 
 RSA_BITS = 3072
-OAEP_HASH = "SHA1"
+
+Pair = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 # SHA-1 inside OAEP is not weak here, and it is what the smaller tokens have.
 OAEP = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
@@ -30,13 +31,29 @@ def make_rsa(bits: int) -> Secret:
     """A new RSA private key, PKCS#8; `VaultError` for fewer than 2048 bits."""
     if not MIN_RSA_BITS <= bits <= 8192:
         raise VaultError(f"an RSA pair has {MIN_RSA_BITS} to 8192 bits here, not {bits}")
-    private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    return _der(rsa.generate_private_key(public_exponent=65537, key_size=bits))
+
+
+def make_p256() -> Secret:
+    """A new P-256 private key, PKCS#8."""
+    return _der(ec.generate_private_key(ec.SECP256R1()))
+
+
+def _der(private: Pair) -> Secret:
     der, pkcs8 = serialization.Encoding.DER, serialization.PrivateFormat.PKCS8
     return Secret(private.private_bytes(der, pkcs8, serialization.NoEncryption()))
 
 
-def load_private(pkcs8: Secret, *, ours: bool = True) -> rsa.RSAPrivateKey:
-    """The RSA key of PKCS#8 DER; `VaultError` for anything else.
+def load_private(pkcs8: Secret) -> rsa.RSAPrivateKey:
+    """The RSA key of PKCS#8 DER; `VaultError` for anything else."""
+    key = load_pair(pkcs8)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise VaultError("the private key is not RSA")
+    return key
+
+
+def load_pair(pkcs8: Secret, *, ours: bool = True) -> Pair:
+    """An epoch's private key, RSA or P-256, of PKCS#8 DER; `VaultError` for anything else.
 
     The full check of its numbers takes a hundred times as long as its use; a key of our own seal was checked before.
     """
@@ -44,8 +61,10 @@ def load_private(pkcs8: Secret, *, ours: bool = True) -> rsa.RSAPrivateKey:
         key = serialization.load_der_private_key(pkcs8.reveal(), None, unsafe_skip_rsa_key_validation=ours)
     except (ValueError, TypeError, UnsupportedAlgorithm) as wrong:
         raise VaultError("the private key is damaged") from wrong
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < MIN_RSA_BITS:
-        raise VaultError(f"the private key is not RSA with {MIN_RSA_BITS} bits or more")
+        raise VaultError(f"the private key is neither P-256 nor RSA with {MIN_RSA_BITS} bits or more")
     return key
 
 
@@ -93,8 +112,11 @@ def open_bundle(
 
 def _pkcs8(unwrapped: bytes) -> Secret:
     """The key without the zeros that SoftHSM2 fills it up with before it wraps it."""
-    head, size = unwrapped[:4], len(unwrapped)
-    length = 4 + int.from_bytes(head[2:]) if head[:2] == b"\x30\x82" else size
+    length = len(unwrapped)
+    if unwrapped[:2] == b"\x30\x82":
+        length = 4 + int.from_bytes(unwrapped[2:4])
+    elif unwrapped[:1] == b"\x30" and unwrapped[1] < 0x80:
+        length = 2 + unwrapped[1]
     return Secret(unwrapped[:length] if not any(unwrapped[length:]) else unwrapped)
 
 
@@ -102,7 +124,7 @@ def _checked(contents: BundleContents) -> BundleContents:
     """Refuses a pair whose halves do not belong together."""
     try:
         public = load_public(contents.public)
-        private = None if contents.private is None else load_private(contents.private, ours=False)
+        private = None if contents.private is None else load_pair(contents.private, ours=False)
     except VaultError as wrong:
         raise BadBundle(f"bundle: {wrong}") from wrong
     if private is not None and spki_of(private.public_key()) != spki_of(public):

@@ -3,14 +3,15 @@
 import secrets
 from itertools import count
 
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kioskd.errors import VaultError
 from kioskd.rekey.asks import KeyHandle
-from kioskd.rekey.bundle_check import load_public
-from kioskd.rekey.labels import SCHEME, Cryptogram, KeyLabel
+from kioskd.rekey.bundle_check import load_public, read_point
+from kioskd.rekey.labels import Cryptogram, KeyLabel, agreed_rnd, check_cryptogram, sealed_rnd
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import OAEP, OAEP_HASH, load_private
+from kioskd.virtual.bundle_keys import OAEP, Pair, load_pair
 from kioskd.virtual.custody import Custody
 from kioskd.virtual.derivation import RND_BYTES, KeyValues, krk_values, master_values
 from kioskd.virtual.sealed import SealedFile
@@ -23,25 +24,32 @@ class KeySets(Custody):
         super().__init__(file)
         self._numbers = count(1)
         self._sets: dict[int, KeyValues] = {}
-        self._loaded: tuple[Secret, rsa.RSAPrivateKey] | None = None
+        self._loaded: tuple[Secret, Pair] | None = None
 
     def mint_krk(self, label: KeyLabel) -> tuple[KeyHandle, Cryptogram]:
         """A new replacement key set; `NotArmed` unless the epoch issues here."""
-        krkdb, public = self._held().issuing(label.number)
-        rnd = Secret(secrets.token_bytes(RND_BYTES))
-        values = krk_values(krkdb, rnd, label)
-        value = load_public(public).encrypt(rnd.reveal(), OAEP)
-        return self._keep(values), Cryptogram(SCHEME, label.number, OAEP_HASH, label.kvn, label.install, value)
+        krkdb, spki = self._held().issuing(label.number)
+        public = load_public(spki)
+        if isinstance(public, rsa.RSAPublicKey):
+            rnd = Secret(secrets.token_bytes(RND_BYTES))
+            cryptogram = sealed_rnd(label, public.encrypt(rnd.reveal(), OAEP))
+        else:
+            ephemeral = ec.generate_private_key(ec.SECP256R1())
+            rnd = Secret(ephemeral.exchange(ec.ECDH(), public))
+            point = ephemeral.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+            cryptogram, label = agreed_rnd(label, point)
+        return self._keep(krk_values(krkdb, rnd, label)), cryptogram
 
     def recover_krk(self, cryptogram: Cryptogram, label: KeyLabel) -> KeyHandle:
         """The replacement key set of a cryptogram; `NotArmed` unless the epoch is armed here."""
-        if (cryptogram.scheme, cryptogram.oaep) != (SCHEME, OAEP_HASH):
-            raise VaultError(f"a cryptogram of scheme {cryptogram.scheme}, {cryptogram.oaep}: not known here")
-        if (cryptogram.epoch, cryptogram.kvn, cryptogram.install) != (label.number, label.kvn, label.install):
-            raise VaultError("the cryptogram is that of another key set than the label")
         krkdb, private = self._held().armed(label.number)
+        pair = self._ready(private)
+        check_cryptogram(cryptogram, label, curve=not isinstance(pair, rsa.RSAPrivateKey))
+        if not isinstance(pair, rsa.RSAPrivateKey):
+            rnd = Secret(pair.exchange(ec.ECDH(), read_point(cryptogram.value)))
+            return self._keep(krk_values(krkdb, rnd, agreed_rnd(label, cryptogram.value)[1]))
         try:
-            rnd = Secret(self._ready(private).decrypt(cryptogram.value, OAEP))
+            rnd = Secret(pair.decrypt(cryptogram.value, OAEP))
         except ValueError as wrong:
             raise VaultError(f"the cryptogram does not open with the private key of epoch {label.number}") from wrong
         return self._keep(krk_values(krkdb, rnd, label))
@@ -54,10 +62,10 @@ class KeySets(Custody):
         """The factory key set of that name; `NotArmed` without it."""
         return self._keep(self._held().factory_set(name))
 
-    def _ready(self, private: Secret) -> rsa.RSAPrivateKey:
+    def _ready(self, private: Secret) -> Pair:
         """An epoch's key, loaded once: OpenSSL's first use of a key takes longer than the decryption."""
         if self._loaded is None or self._loaded[0] is not private:
-            self._loaded = (private, load_private(private))
+            self._loaded = (private, load_pair(private))
         return self._loaded[1]
 
     def _next(self) -> int:

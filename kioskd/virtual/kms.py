@@ -17,7 +17,7 @@ from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key
 from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_release
 from kioskd.rekey.transcript import BEGINNING
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import RSA_BITS, load_private, make_rsa, seal_bundle
+from kioskd.virtual.bundle_keys import RSA_BITS, load_pair, make_p256, make_rsa, seal_bundle
 from kioskd.virtual.sealed import Cost, SealedFile
 
 KIND = "kms-vault"
@@ -143,7 +143,14 @@ class SoftKms(SoftSigner):
 
     def new_epoch(self, rsa_bits: int = RSA_BITS) -> int:
         """Makes the replacement block and the RSA pair of the next epoch; its number."""
-        epoch = KmsEpoch(Secret(secrets.token_bytes(BLOCK_BYTES)), make_rsa(rsa_bits))
+        return self._add_epoch(make_rsa(rsa_bits))
+
+    def new_p256_epoch(self) -> int:
+        """Makes the replacement block and the P-256 pair of the next epoch; its number."""
+        return self._add_epoch(make_p256())
+
+    def _add_epoch(self, private: Secret) -> int:
+        epoch = KmsEpoch(Secret(secrets.token_bytes(BLOCK_BYTES)), private)
         number = 0
 
         def add(held: _Held) -> _Held:
@@ -174,7 +181,7 @@ class SoftKms(SoftSigner):
         contents = BundleContents(
             mkdb=held.blocks[header.generation],
             krkdb=kept.krkdb,
-            public=spki_of(load_private(kept.private).public_key()),
+            public=spki_of(load_pair(kept.private).public_key()),
             private=kept.private if header.purpose is BundlePurpose.REPLACE else None,
         )
         return seal_bundle(header, contents, read_transport_key(transport), self._signing_key())

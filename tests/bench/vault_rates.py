@@ -1,8 +1,8 @@
-"""One process's rate of issuances and replacements at a vault: `python -m tests.bench.vault_rates KIND BITS SECONDS`.
+"""One process's rate of issuances and replacements at a vault: `python -m tests.bench.vault_rates KIND PAIR SECONDS`.
 
 The verbs are those that the engine calls for one card, with a card's end of the channel behind them. A third pass
 counts the time inside the token's calls. The floor is what no implementation can do without: for a replacement one
-OAEP decryption by the same provider, for an issuance one OAEP encryption.
+recovery by the same provider (OAEP or ECDH), for an issuance one minting.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from kioskd.gp.keys import KVN
 from kioskd.ports import KeptVault
 from kioskd.rekey.asks import KeyHandle
 from kioskd.rekey.bundle import BundlePurpose
-from kioskd.rekey.labels import Cryptogram, KeyLabel
+from kioskd.rekey.labels import KeyLabel
 from kioskd.secret import Secret
 from kioskd.virtual.derivation import krk_values, master_values
 from tests.hsm.faulty import Fate, Watched
-from tests.hsm.houses import KRKDB, MKDB, bring, empty_vault, epoch_pair, opened_rnd
+from tests.hsm.houses import KRKDB, MKDB, P256, bring, empty_vault, opened_rnd
 from tests.vault.contract.keepers import HOST
 from tests.vault.contract.test_vault_contract import Chip
 
@@ -50,14 +51,14 @@ class Timed(Fate):
 class Bench:
     """One vault with the known keys, and one card's end of two channels."""
 
-    def __init__(self, kind: str, bits: int) -> None:
+    def __init__(self, kind: str, pair: str) -> None:
+        self.pair = pair
         folder = Path(tempfile.mkdtemp())
         self.issuer = empty_vault(kind, folder / "i")
-        epoch_pair(bits)
-        bring(self.issuer, BundlePurpose.ISSUE, 1)
+        bring(self.issuer, BundlePurpose.ISSUE, 1, pair)
         _, self.cryptogram = self.issuer.mint_krk(KRK)
-        rnd = Secret(opened_rnd(self.cryptogram.value))
-        self.values = krk_values(Secret(KRKDB), rnd, KRK)
+        rnd, point = Secret(opened_rnd(self.cryptogram.value, pair)), self.cryptogram.value if pair == P256 else b""
+        self.values = krk_values(Secret(KRKDB), rnd, replace(KRK, point=point))
         self.krk = Chip(tuple(one.reveal() for one in self.values), 0x3E)
         master = master_values(Secret(MKDB[2]), MASTER)
         self.master = Chip(tuple(one.reveal() for one in master), 0x32)
@@ -65,12 +66,12 @@ class Bench:
 
     def arm(self) -> None:
         """From issuing to replacing: for ever."""
-        bring(self.issuer, BundlePurpose.REPLACE, 2)
+        bring(self.issuer, BundlePurpose.REPLACE, 2, self.pair)
 
     def replacement(self) -> None:
         """All that a vault does for one replacement."""
         vault = self.issuer
-        krk = vault.recover_krk(Cryptogram(1, 1, "SHA1", 0x3E, 1, self.cryptogram.value), KRK)
+        krk = vault.recover_krk(self.cryptogram, KRK)
         answer = self.krk.greet()
         assert vault.proves(krk, HOST, answer)
         channel = vault.open_channel(krk, HOST, answer, 0x33)
@@ -133,14 +134,13 @@ def share(vault: KeptVault, work: Callable[[], None], runs: int = 40) -> float:
     return timed.inside / whole
 
 
-def main(kind: str, bits: int, seconds: float) -> dict[str, float]:
+def main(kind: str, pair: str, seconds: float) -> dict[str, float]:
     """The figures of one process."""
-    bench = Bench(kind, bits)
+    bench = Bench(kind, pair)
     found = {"issuances": rate(bench.issuance, seconds), "issuing share": share(bench.issuer, bench.issuance)}
     found["floor issuances"] = rate(lambda: bench.issuer.forget((bench.issuer.mint_krk(KRK)[0],)), seconds / 2)
     bench.arm()
-    cryptogram = Cryptogram(1, 1, "SHA1", 0x3E, 1, bench.cryptogram.value)
-    floor = rate(lambda: bench.issuer.forget((bench.issuer.recover_krk(cryptogram, KRK),)), seconds / 2)
+    floor = rate(lambda: bench.issuer.forget((bench.issuer.recover_krk(bench.cryptogram, KRK),)), seconds / 2)
     replacing = {
         "replacements": rate(bench.replacement, seconds),
         "replacing share": share(bench.issuer, bench.replacement),
@@ -149,4 +149,4 @@ def main(kind: str, bits: int, seconds: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    json.dump(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])), sys.stdout)
+    json.dump(main(sys.argv[1], sys.argv[2], float(sys.argv[3])), sys.stdout)

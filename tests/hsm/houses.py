@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kioskd.edges.campaigns import arm
@@ -18,10 +19,10 @@ from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.store import BEGIN_WRITING, SqlStore
 from kioskd.ports import KeptVault
 from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
-from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
+from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_point, read_transport_key, spki_of
 from kioskd.rekey.labels import KeyLabel
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import OAEP, load_private, make_rsa, seal_bundle
+from kioskd.virtual.bundle_keys import OAEP, load_pair, make_p256, make_rsa, seal_bundle
 from kioskd.virtual.card import VirtualCard
 from tests.rig import Rig
 from tests.vault.contract.keepers import FACTORY, KEEPERS
@@ -34,19 +35,21 @@ NOW = 1000
 Recomputed = dict[str, list[str]]
 
 
-_pairs: list[Secret] = []
+RSA_2048, P256 = "RSA-2048", "P-256"
 
 
-def epoch_pair(bits: int = 2048) -> Secret:
-    """Epoch 1's pair, of the size that is asked for first: one for all tests, since it takes long to make."""
-    if not _pairs:
-        _pairs.append(make_rsa(bits))
-    return _pairs[0]
+@cache
+def epoch_pair(pair: str = RSA_2048) -> Secret:
+    """An epoch's pair by its name: one for all tests, since it may take long to make."""
+    return make_p256() if pair == P256 else make_rsa(int(pair.removeprefix("RSA-")))
 
 
-def opened_rnd(cryptogram: bytes) -> bytes:
+def opened_rnd(cryptogram: bytes, pair: str = RSA_2048) -> bytes:
     """The RND of a cryptogram."""
-    return load_private(epoch_pair()).decrypt(cryptogram, OAEP)
+    key = load_pair(epoch_pair(pair))
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.exchange(ec.ECDH(), read_point(cryptogram))
+    return key.decrypt(cryptogram, OAEP)
 
 
 @cache
@@ -55,17 +58,25 @@ def kms() -> Ed25519PrivateKey:
     return Ed25519PrivateKey.generate()
 
 
-def bring(vault: KeptVault, purpose: BundlePurpose, generation: int) -> None:
+def bring(vault: KeptVault, purpose: BundlePurpose, generation: int, pair: str = RSA_2048) -> None:
     """Has the vault take in the known keys by a bundle."""
-    bundle = known_bundle(vault.transport_key(), purpose, generation, NOW)
+    bundle = known_bundle(vault.transport_key(), purpose, generation, NOW, pair=pair)
     vault.import_bundle(bundle, pem_of(kms().public_key()), NOW)
 
 
-def known_bundle(transport: bytes, purpose: BundlePurpose, generation: int, now: int | None, epoch: int = 1) -> bytes:
+def known_bundle(
+    transport: bytes,
+    purpose: BundlePurpose,
+    generation: int,
+    now: int | None,
+    epoch: int = 1,
+    pair: str = RSA_2048,
+) -> bytes:
     """A bundle of the known keys for a transport key (PEM); its window is around `now`, or open for ever."""
     arming = purpose is BundlePurpose.REPLACE
-    public = spki_of(load_private(epoch_pair()).public_key())
-    contents = BundleContents(Secret(MKDB[generation]), Secret(KRKDB), public, epoch_pair() if arming else None)
+    private = epoch_pair(pair)
+    public = spki_of(load_pair(private).public_key())
+    contents = BundleContents(Secret(MKDB[generation]), Secret(KRKDB), public, private if arming else None)
     recipient = read_transport_key(transport)
     name, to = epoch.to_bytes(8) + generation.to_bytes(8), fingerprint_of(recipient)
     window = (0, 2 * now if now is not None else 2**40)
@@ -88,6 +99,7 @@ class House:
     folder: Path
     fresh: bool = True  # a new card gets the keepers' factory set
     card_file: str = "card.json"
+    pair: str = RSA_2048
     card: VirtualCard = field(init=False)
     store: SqlStore = field(init=False)
     journal: SqliteJournal = field(init=False)
@@ -125,7 +137,7 @@ class House:
         state = await self.rig(None).state()  # type: ignore[arg-type]
         assert state.closed is not None
         krk, master = state.closed.krk, state.closed.master
-        private = load_private(epoch_pair()).private_bytes(
+        private = load_pair(epoch_pair(self.pair)).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         card = self.rig(None).card_id()  # type: ignore[arg-type]

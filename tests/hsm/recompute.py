@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
 
@@ -22,7 +22,7 @@ def info(label: dict[str, Any], member: str) -> bytes:
     """Kind, scheme, number, install, profile, KVN, algorithm, bits, member, id kind, id: each behind its length."""
     parts = [
         label["kind"].encode(),
-        b"\x01",
+        b"\x02" if "point" in label else b"\x01",
         struct.pack(">I", label["number"]),
         struct.pack(">I", label["install"]),
         label["profile"].encode(),
@@ -33,6 +33,8 @@ def info(label: dict[str, Any], member: str) -> bytes:
         label["id_kind"].encode(),
         bytes.fromhex(label["id"]),
     ]
+    if "point" in label:
+        parts.append(bytes.fromhex(label["point"]))
     return b"".join(struct.pack(">H", len(part)) + part for part in parts)
 
 
@@ -54,10 +56,13 @@ def main() -> None:
     given = json.load(sys.stdin)
     mkdb, krkdb = bytes.fromhex(given["mkdb"]), bytes.fromhex(given["krkdb"])
     private = serialization.load_pem_private_key(given["private"].encode(), None)
-    assert isinstance(private, rsa.RSAPrivateKey)
-    oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)  # noqa: S303
-    rnd = private.decrypt(bytes.fromhex(given["cryptogram"]), oaep)
-    krk, master = given["krk"], given["master"]
+    krk, master, cryptogram = given["krk"], given["master"], bytes.fromhex(given["cryptogram"])
+    if isinstance(private, ec.EllipticCurvePrivateKey):
+        rnd = private.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(private.curve, cryptogram))
+        krk["point"] = given["cryptogram"]
+    else:
+        assert isinstance(private, rsa.RSAPrivateKey)
+        rnd = private.decrypt(cryptogram, padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None))  # noqa: S303
     out: dict[str, list[str]] = {"rnd": [rnd.hex()], "krk": [], "master": []}
     for member in MEMBERS:
         t = b"".join(cmac(krkdb, bytes((j,)) + info(krk, member)) for j in (1, 2))

@@ -24,11 +24,12 @@ ISSUE, REPLACE = BundlePurpose.ISSUE, BundlePurpose.REPLACE
 NOW, WINDOW = 1000, (0, 2000)
 
 
-@pytest.fixture
-def kms() -> TokenKms:
-    """A server with two generations and one epoch."""
+@pytest.fixture(params=["RSA", "P-256"])
+def kms(request: pytest.FixtureRequest) -> TokenKms:
+    """A server with two generations and one epoch, of either kind of pair."""
     made = kms_token()
-    assert (made.generate(), made.new_epoch(2048), made.generate()) == (1, 1, 2)
+    epoch = made.new_p256_epoch() if request.param == "P-256" else made.new_epoch(2048)
+    assert (made.generate(), epoch, made.generate()) == (1, 1, 2)
     return made
 
 
@@ -120,7 +121,7 @@ def test_backup_and_restore_take_the_custodians_of_both_servers(
     capsys.readouterr()
     assert second.run("list") == 0
     said = capsys.readouterr().out
-    assert "Generations: 1\n" in said and "Epochs that issue: 1\n" in said
+    assert "Generations: 1\n" in said and "Epoch 1: generated\n" in said
 
 
 def test_a_sealed_file_is_copied_not_backed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

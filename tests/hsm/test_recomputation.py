@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from kioskd.rekey.bundle import BundlePurpose
-from tests.hsm.houses import House, bring, empty_vault
+from tests.hsm.houses import P256, RSA_2048, House, bring, empty_vault
 from tests.rekey.proofs import assert_issued, assert_replaced
 
 pytestmark = [pytest.mark.slow]
@@ -22,10 +22,10 @@ PLACES = [
 ]
 
 
-@pytest_asyncio.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """A card from the factory."""
-    made = House(tmp_path)
+@pytest_asyncio.fixture(params=[RSA_2048, P256])
+async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+    """A card from the factory, for epochs of either kind."""
+    made = House(tmp_path, pair=request.param)
     yield made
     await made.close()
 
@@ -36,7 +36,7 @@ async def test_a_card_issued_with_one_vault_is_replaced_with_another_that_receiv
     house: House, tmp_path: Path, issuing: str, replacing: str
 ) -> None:
     issuer = empty_vault(issuing, tmp_path / "issuer")
-    bring(issuer, BundlePurpose.ISSUE, 1)
+    bring(issuer, BundlePurpose.ISSUE, 1, house.pair)
     assert await house.issue(issuer) == "issued"
     await assert_issued(house.rig(issuer))
     computed = await house.recomputed()
@@ -44,7 +44,7 @@ async def test_a_card_issued_with_one_vault_is_replaced_with_another_that_receiv
     assert house.on_card(0x31) == computed["master"]
 
     replacer = issuer if replacing == issuing else empty_vault(replacing, tmp_path / "replacer")
-    bring(replacer, BundlePurpose.REPLACE, 2)
+    bring(replacer, BundlePurpose.REPLACE, 2, house.pair)
     assert await house.replace(replacer) == "done"
     await assert_replaced(house.rig(replacer))
     again = await house.recomputed()

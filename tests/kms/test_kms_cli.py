@@ -64,6 +64,17 @@ def test_nothing_is_done_before_two_custodians_have_approved(stocked: Desk, caps
     assert "the next generation is 3 by now" in capsys.readouterr().err
 
 
+def test_a_p256_epoch_is_asked_for_in_its_own_words_and_made(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stocked.act("epoch", "--p256") == 0
+    said = capsys.readouterr().out
+    assert "Make epoch 2: a replacement block and a pair of the curve P-256." in said and "Made epoch 2." in said
+    usual = ("--generation", "1", "--epoch", "2", "--to", "@transport.pem")
+    assert stocked.act("release", *usual, how=("--to", "@transport.pem", "--out", "@b2")) == 0
+    access = SoftVault.open(stocked.folder / "access", PHRASE)
+    bundle, key = (stocked.folder / "b2").read_bytes(), (stocked.folder / "kms.pem").read_bytes()
+    assert access.import_bundle(bundle, key, int(time.time())).epoch == 2
+
+
 def test_a_custodian_reads_and_confirms_what_will_happen(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     (stocked.folder / "request").unlink()
     (stocked.folder / "request.alice").unlink()

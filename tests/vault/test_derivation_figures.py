@@ -39,6 +39,17 @@ def test_the_program_shares_no_code_with_what_it_checks() -> None:
     assert not [line for line in lines if line.lstrip().startswith(("import kioskd", "from kioskd"))]
 
 
+@pytest.mark.parametrize("case", FIGURES["p256"]["cases"], ids=lambda case: f"{case['bits']}")
+def test_labels_with_a_point_give_the_figures_of_p256(case: dict[str, Any]) -> None:
+    card, point = CardId(case["id_kind"], bytes.fromhex(case["id"])), bytes.fromhex(case["point"])
+    label = KeyLabel("KRK", case["number"], 1, case["profile"], 0x3E, card, "AES", case["bits"], point)
+    krkdb, rnd = Secret(bytes.fromhex(FIGURES["krkdb"])), Secret(bytes.fromhex(FIGURES["p256"]["rnd"]))
+    for member, value in zip(MEMBERS, krk_values(krkdb, rnd, label), strict=True):
+        figures = case["members"][member]
+        assert label.info(member).hex().upper() == figures["info"]
+        assert value.reveal().hex().upper() == figures["key"]
+
+
 @pytest.mark.parametrize("case", FIGURES["cases"], ids=lambda case: f"{case['kind']}-{case['bits']}-{case['install']}")
 def test_labels_and_derivations_give_the_figures(case: dict[str, Any]) -> None:
     card = CardId(case["id_kind"], bytes.fromhex(case["id"]))

@@ -1,7 +1,7 @@
-"""Computes derivation.json from raw AES, CMAC, SHA-256 and RSA; shares no code with kioskd, and must not.
+"""Computes derivation.json from raw AES, CMAC, SHA-256, RSA and P-256; shares no code with kioskd, and must not.
 
 The figures are frozen: cards in the field were issued with these derivations. Run it only to add cases.
-epoch-key.pem is a test key: it protects nothing.
+epoch-key.pem and epoch-key-p256.pem are test keys: they protect nothing.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
 
@@ -22,6 +22,9 @@ MKDB = bytes(range(0x40, 0x60))
 KRKDB = bytes(range(0x80, 0xA0))
 RND = bytes(range(0xC0, 0xE0))
 HOST, CARD = bytes.fromhex("0001020304050607"), bytes.fromhex("F0F1F2F3F4F5F6F7")
+
+P256_EPOCH = 4
+EPHEMERAL = int.from_bytes(bytes(range(0x01, 0x21)))  # a frozen ephemeral key: minting draws a fresh one
 
 CPLC = ("cplc", "47905A40DEAD12345678")
 IIN_CIN = ("iin-cin", "12345678900011223344556677")
@@ -41,7 +44,7 @@ def cmac(key: bytes, data: bytes) -> bytes:
 def info(case: dict[str, Any], member: str) -> bytes:
     fields = [
         case["kind"].encode(),
-        b"\x01",
+        b"\x02" if "point" in case else b"\x01",
         struct.pack(">I", case["number"]),
         struct.pack(">I", case["install"]),
         case["profile"].encode(),
@@ -52,15 +55,17 @@ def info(case: dict[str, Any], member: str) -> bytes:
         case["id_kind"].encode(),
         bytes.fromhex(case["id"]),
     ]
+    if "point" in case:
+        fields.append(bytes.fromhex(case["point"]))
     return b"".join(struct.pack(">H", len(field)) + field for field in fields)
 
 
-def member_figures(case: dict[str, Any], member: str) -> dict[str, str]:
+def member_figures(case: dict[str, Any], member: str, rnd: bytes = RND) -> dict[str, str]:
     label = info(case, member)
     figures = {"info": label}
     if case["kind"] == "KRK":
         figures["t1"], figures["t2"] = cmac(KRKDB, b"\x01" + label), cmac(KRKDB, b"\x02" + label)
-        data, key = figures["t1"] + figures["t2"], RND
+        data, key = figures["t1"] + figures["t2"], rnd
     else:
         data, key = hashlib.sha256(label).digest(), MKDB
         figures["sha256"] = data
@@ -109,6 +114,36 @@ def cases() -> list[dict[str, Any]]:
     return result
 
 
+def p256_key() -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key((HERE / "epoch-key-p256.pem").read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def p256_figures() -> dict[str, Any]:
+    ephemeral = ec.derive_private_key(EPHEMERAL, ec.SECP256R1())
+    form = serialization.PublicFormat.UncompressedPoint
+    point = ephemeral.public_key().public_bytes(serialization.Encoding.X962, form).hex().upper()
+    rnd = p256_key().exchange(ec.ECDH(), ephemeral.public_key())
+    cases = []
+    for bits in (128, 192, 256):
+        case: dict[str, Any] = {
+            "kind": "KRK",
+            "number": P256_EPOCH,
+            "install": 1,
+            "profile": f"gp-scp03-aes{bits}",
+            "kvn": 0x3E,
+            "bits": bits,
+            "id_kind": CPLC[0],
+            "id": CPLC[1],
+            "point": point,
+        }
+        case["members"] = {member: member_figures(case, member, rnd) for member in ("ENC", "MAC", "DEK")}
+        case["answer"] = initialize_update_answer(case, bytes.fromhex(case["members"]["MAC"]["key"])).hex().upper()
+        cases.append(case)
+    return {"point": point, "rnd": rnd.hex().upper(), "cases": cases}
+
+
 def epoch_key() -> rsa.RSAPrivateKey:
     key = serialization.load_pem_private_key((HERE / "epoch-key.pem").read_bytes(), password=None)
     assert isinstance(key, rsa.RSAPrivateKey)
@@ -129,6 +164,7 @@ def figures(cryptogram: bytes) -> dict[str, Any]:
         "host_challenge": HOST.hex().upper(),
         "cryptogram": cryptogram.hex().upper(),
         "cases": cases(),
+        "p256": p256_figures(),
     }
 
 

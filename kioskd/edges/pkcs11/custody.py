@@ -18,7 +18,7 @@ from typing import Any
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from kioskd.edges.pkcs11 import templates
-from kioskd.edges.pkcs11.bundles import Opened, open_bundle, public_pem, same_block
+from kioskd.edges.pkcs11.bundles import Opened, open_bundle, public_pem, public_spki, same_block
 from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.errors import BadBundle, NotArmed, UsedBefore, VaultError
 from kioskd.gp.keys import KeyRole
@@ -169,7 +169,7 @@ class TokenCustody:
         self._check(f"MKDB {generation}", opened.mkdb, f"generation {generation}: another block is here")
         self._check(f"KRKDB {epoch}", opened.krkdb, f"epoch {epoch}: other keys are here")
         public = self._token.find(PUBLIC, f"E {epoch}")
-        if public is not None and bytes(public[Attribute.MODULUS]) != opened.modulus:
+        if public is not None and public_spki(public) != bundle.public:
             raise BadBundle(f"epoch {epoch}: other keys are here under this number")
         arming = header.purpose is BundlePurpose.REPLACE
         if not arming and note is not None and note["ended"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pkcs11 import Attribute, KeyType, Mechanism, exceptions
 
-from kioskd.edges.pkcs11 import templates
+from kioskd.edges.pkcs11 import curve, templates
 from kioskd.edges.pkcs11.keys import TokenKey, session_keys
 from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.edges.pkcs11.wrapping import unwrap_by, unwrap_secret, wrap_secret, wrap_to
@@ -46,6 +46,7 @@ def judge(token: Token) -> tuple[Finding, ...]:
         session = token.session
         return (
             _tried("RND: made, wrapped to a public key, unwrapped", lambda: _oaep(session), "RSA-OAEP with SHA-1"),
+            _tried("RND of a P-256 epoch: agreed on twice", lambda: _agree(session), "ECDH1_DERIVE, no KDF"),
             _tried("blocks of a bundle", lambda: _key_wrap(session), "AES key wrap, RFC 3394"),
             _tried("KRK and master keys: derived", lambda: _derive(session), "AES_ECB_ENCRYPT_DATA"),
             Finding("T_j of a KRK", Place.CROSSES, "as the CMAC that it is: a secret that alone opens nothing"),
@@ -119,6 +120,17 @@ def _oaep(session: Any) -> None:
         unwrap_by(private, wrap_to(public, rnd), templates.recovered_rnd()).destroy()
 
     destroyed_after([public, private, rnd], work)
+
+
+def _agree(session: Any) -> None:
+    public, private = curve.make_pair(session, curve.ephemeral_private())
+
+    def work() -> None:
+        made, point = curve.agree_once(session, curve.point_in(public), templates.recovered_rnd())
+        made.destroy()
+        curve.agree(private, point, templates.recovered_rnd()).destroy()
+
+    destroyed_after([public, private], work)
 
 
 def _key_wrap(session: Any) -> None:

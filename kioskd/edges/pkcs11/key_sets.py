@@ -8,7 +8,7 @@ from typing import Any
 
 from pkcs11 import KeyType, Mechanism, ObjectClass, exceptions
 
-from kioskd.edges.pkcs11 import templates
+from kioskd.edges.pkcs11 import curve, templates
 from kioskd.edges.pkcs11.custody import TokenCustody
 from kioskd.edges.pkcs11.keys import TokenKey
 from kioskd.edges.pkcs11.token import Token, destroyed_after
@@ -16,9 +16,8 @@ from kioskd.edges.pkcs11.wrapping import unwrap_by, wrap_to
 from kioskd.errors import NotArmed, VaultError
 from kioskd.gp.keys import KeyRole, KeySet
 from kioskd.rekey.asks import KeyHandle
-from kioskd.rekey.labels import SCHEME, Cryptogram, KeyLabel, check_label
+from kioskd.rekey.labels import Cryptogram, KeyLabel, agreed_rnd, check_cryptogram, check_label, sealed_rnd
 
-OAEP_HASH = "SHA1"
 RND_BITS = 256
 
 
@@ -68,30 +67,36 @@ class TokenKeySets(TokenCustody):
         check_label(label, "KRK")
         with self._token.guard("mint"):
             krkdb, public = self._issuing(label.number)
-            rnd = self._token.session.generate_key(KeyType.AES, RND_BITS, store=False, template=templates.rnd())
+            session = self._token.session
+            if curve.is_curve(public):
+                rnd, point = curve.agree_once(session, curve.point_in(public), templates.recovered_rnd())
+                cryptogram, named = agreed_rnd(label, point)
+                return destroyed_after([rnd], lambda: (self._keep(_krk(krkdb, rnd, named)), cryptogram))
+            rnd = session.generate_key(KeyType.AES, RND_BITS, store=False, template=templates.rnd())
 
             def work() -> tuple[KeyHandle, Cryptogram]:
-                value = wrap_to(public, rnd)
-                cryptogram = Cryptogram(SCHEME, label.number, OAEP_HASH, label.kvn, label.install, value)
-                return self._keep(_krk(krkdb, rnd, label)), cryptogram
+                sealed = sealed_rnd(label, wrap_to(public, rnd))
+                return self._keep(_krk(krkdb, rnd, label)), sealed
 
             return destroyed_after([rnd], work)
 
     def recover_krk(self, cryptogram: Cryptogram, label: KeyLabel) -> KeyHandle:
         """The replacement key set of a cryptogram; `NotArmed` unless the epoch is armed here."""
         check_label(label, "KRK")
-        if (cryptogram.scheme, cryptogram.oaep) != (SCHEME, OAEP_HASH):
-            raise VaultError(f"a cryptogram of scheme {cryptogram.scheme}, {cryptogram.oaep}: not known here")
-        if (cryptogram.epoch, cryptogram.kvn, cryptogram.install) != (label.number, label.kvn, label.install):
-            raise VaultError("the cryptogram is that of another key set than the label")
         with self._token.guard(f"the cryptogram of epoch {label.number}"):
             krkdb, private = self._armed(label.number)
+            agreed = curve.is_curve(private)
+            check_cryptogram(cryptogram, label, curve=agreed)
+            named = agreed_rnd(label, cryptogram.value)[1] if agreed else label
             try:
-                rnd = unwrap_by(private, cryptogram.value, templates.recovered_rnd())
+                if agreed:
+                    rnd = curve.agree(private, cryptogram.value, templates.recovered_rnd())
+                else:
+                    rnd = unwrap_by(private, cryptogram.value, templates.recovered_rnd())
             except exceptions.PKCS11Error as wrong:
                 shut = VaultError(f"the cryptogram does not open with the private key of epoch {label.number}")
                 raise self._token.blame(wrong, shut) from wrong
-            return destroyed_after([rnd], lambda: self._keep(_krk(krkdb, rnd, label)))
+            return destroyed_after([rnd], lambda: self._keep(_krk(krkdb, rnd, named)))
 
     def derive_master(self, label: KeyLabel) -> KeyHandle:
         """A master key set; `NotArmed` without the generation's block.

@@ -6,12 +6,13 @@ note: armed k        that epoch k's private key was released; release ID: what w
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
-from kioskd.edges.pkcs11 import templates
-from kioskd.edges.pkcs11.bundles import public_pem
+from kioskd.edges.pkcs11 import curve, templates
+from kioskd.edges.pkcs11.bundles import public_spki
 from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.edges.pkcs11.wrapping import wrap_secret, wrap_to
 from kioskd.errors import VaultError
@@ -94,18 +95,31 @@ class TokenKms(TokenSigner):
 
     def new_epoch(self, rsa_bits: int) -> int:
         """Makes the replacement block and the RSA pair of the next epoch; its number."""
-        with self._token.guard("epoch"):
-            number = self.holdings().next_epoch
-            if self._token.find(SECRET, f"KRKDB {number}") is None:  # a crash may have left it
-                self._block(f"KRKDB {number}")
+
+        def pair(label: str) -> None:
             self._token.session.generate_keypair(
                 KeyType.RSA,
                 rsa_bits,
                 store=True,
-                label=f"E {number}",
+                label=label,
                 public_template=dict.fromkeys((Attribute.ENCRYPT, Attribute.VERIFY, Attribute.WRAP), False),
                 private_template=templates.transferred_private(),
             )
+
+        return self._add_epoch(pair)
+
+    def new_p256_epoch(self) -> int:
+        """Makes the replacement block and the P-256 pair of the next epoch; its number."""
+        private = curve.transferred_private() | {Attribute.PRIVATE: True}
+        return self._add_epoch(lambda label: curve.make_pair(self._token.session, private, label))
+
+    def _add_epoch(self, pair: Callable[[str], object]) -> int:
+        """The block, then the pair, which makes the epoch."""
+        with self._token.guard("epoch"):
+            number = self.holdings().next_epoch
+            if self._token.find(SECRET, f"KRKDB {number}") is None:  # a crash may have left it
+                self._block(f"KRKDB {number}")
+            pair(f"E {number}")
         return number
 
     def destroy_epoch(self, number: int) -> None:
@@ -138,7 +152,7 @@ class TokenKms(TokenSigner):
                     kek=wrap_to(to, kek),
                     mkdb=wrap_secret(kek, mkdb),
                     krkdb=wrap_secret(kek, krkdb),
-                    public=spki_of_pem(public_pem(public)),
+                    public=public_spki(public),
                     private=bytes(kek.wrap_key(private, mechanism=self._token.private_key_wrap)) if arming else b"",
                 )
 

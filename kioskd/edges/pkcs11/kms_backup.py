@@ -7,11 +7,11 @@ from typing import Any
 
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, exceptions
 
-from kioskd.edges.pkcs11 import templates
-from kioskd.edges.pkcs11.bundles import public_pem
+from kioskd.edges.pkcs11 import curve, templates
+from kioskd.edges.pkcs11.bundles import public_pem, public_spki, public_template, take_private
 from kioskd.edges.pkcs11.kms import TokenKms
 from kioskd.edges.pkcs11.token import destroyed_after
-from kioskd.edges.pkcs11.wrapping import unwrap_by, unwrap_private, unwrap_secret, wrap_to
+from kioskd.edges.pkcs11.wrapping import unwrap_by, unwrap_secret, wrap_to
 from kioskd.errors import BadBundle, VaultError
 from kioskd.rekey.backup import BACKUP_VERSION, Backup, WrappedBlock, WrappedPair
 from kioskd.rekey.bundle_check import (
@@ -65,7 +65,7 @@ def back_up(kms: TokenKms, to: bytes) -> Backup:
                 tuple(
                     WrappedPair(
                         one,
-                        spki_of_pem(public_pem(token.find(PUBLIC, f"E {one}"))),
+                        public_spki(token.find(PUBLIC, f"E {one}")),
                         wrapped(PRIVATE, f"E {one}", token.private_key_wrap),
                     )
                     for one in epochs
@@ -109,7 +109,7 @@ def _take_in(kms: TokenKms, kek: Any, backup: Backup) -> None:
     for block in backup.blocks:
         unwrap_secret(kek, block.wrapped, templates.transferred_block(), block.label)
     for pair in backup.pairs:
-        label, template = f"E {pair.epoch}", templates.transferred_private() | {Attribute.TOKEN: True}
-        unwrap_private(kek, pair.wrapped, token.private_key_wrap, template, label)
-        public = templates.wrapping_public(label, *rsa_numbers(pair.public)) | {Attribute.WRAP: False}
-        token.session.create_object(public)
+        label, rsa = f"E {pair.epoch}", templates.transferred_private() | {Attribute.TOKEN: True}
+        take_private(token, kek, pair.wrapped, pair.public, rsa=rsa, p256=curve.restored_private(), label=label)
+        public = public_template(label, pair.public)
+        token.session.create_object(public | {Attribute.WRAP: False} if Attribute.WRAP in public else public)

@@ -10,10 +10,11 @@ from kioskd.kms.release import release
 from kioskd.ports import KmsVault
 from kioskd.rekey.bundle import BundlePurpose
 from kioskd.rekey.bundle_check import ed25519_raw, ed25519_verifies, fingerprint_of, read_kms_key
+from kioskd.rekey.labels import KeyLabel
 from kioskd.rekey.transcript import BEGINNING
 from kioskd.virtual.vault import SoftVault
 from tests.kms.contract.keepers import KMS_KEEPERS, KmsKeeper
-from tests.vault.contract.keepers import PHRASE, fresh_vault_file
+from tests.vault.contract.keepers import CARD, PHRASE, fresh_vault_file
 
 pytestmark = [pytest.mark.slow]
 
@@ -66,6 +67,20 @@ def test_what_it_seals_is_taken_in_and_armed_by_its_recipient(kms: KmsVault, sen
     assert access.holdings().issuing == (1,)
     access.import_bundle(send(REPLACE, 2, 1), kms.public_key(), NOW)
     assert (access.holdings().issuing, access.holdings().armed) == ((), (1,))
+
+
+def test_a_p256_epoch_is_sealed_taken_in_and_armed_and_its_keys_belong_together(
+    kms: KmsVault, send: Send, access: SoftVault
+) -> None:
+    assert kms.new_p256_epoch() == 2
+    access.import_bundle(send(ISSUE, 1, 2), kms.public_key(), NOW)
+    label = KeyLabel("KRK", 2, 1, "gp-scp03-aes128", 0x3E, CARD)
+    handle, cryptogram = access.mint_krk(label)
+    minted = access._set(handle)
+    assert cryptogram.scheme == 2
+    access.import_bundle(send(REPLACE, 2, 2), kms.public_key(), NOW)
+    assert access._set(access.recover_krk(cryptogram, label)) == minted
+    assert kms.new_epoch(2048) == 3
 
 
 def test_an_epoch_that_was_released_for_replacement_is_armed_and_issues_no_more(send: Send, keeper: KmsKeeper) -> None:

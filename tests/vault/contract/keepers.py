@@ -25,14 +25,14 @@ from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, Bu
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key
 from kioskd.rekey.labels import KeyLabel
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import seal_bundle
+from kioskd.virtual.bundle_keys import make_p256, seal_bundle
 from kioskd.virtual.derivation import KeyValues
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 FIGURES: dict[str, Any] = json.loads((VECTORS / "derivation.json").read_text())
-EPOCH, GENERATION, PHRASE = 3, 7, Secret(b"correct horse")
+EPOCH, P256_EPOCH, GENERATION, PHRASE = 3, 4, 7, Secret(b"correct horse")
 HOST = bytes.fromhex(FIGURES["host_challenge"])
 FACTORY = (b"E" * 16, b"M" * 16, b"D" * 16)
 CARD = CardId("cplc", bytes.fromhex("47905A40DEAD12345678"))
@@ -48,8 +48,12 @@ class Keeper(Protocol):
         """The vault."""
         ...
 
-    def stock(self, purpose: BundlePurpose) -> None:
-        """Brings in the frozen figures' keys: epoch 3 and generation 7, to issue or to replace."""
+    def stock(self, purpose: BundlePurpose, epoch: int = EPOCH) -> None:
+        """Brings in the frozen figures' keys: epoch 3 (RSA) or 4 (P-256) and generation 7, to issue or to replace."""
+        ...
+
+    def stock_foreign_pair(self) -> None:
+        """Brings in a replace bundle of epoch 4 whose private key is not that of its public key."""
         ...
 
     def end_issue(self) -> None:
@@ -70,9 +74,14 @@ def fresh_vault_file() -> bytes:
         return path.read_bytes()
 
 
-def frozen_bundle(transport: bytes, purpose: BundlePurpose, number: int) -> tuple[bytes, bytes]:
-    """A bundle of the frozen figures' keys for a transport key (PEM), and the key that checks it (PEM)."""
-    private = (VECTORS / "epoch-key.pem").read_bytes()
+def frozen_bundle(
+    transport: bytes, purpose: BundlePurpose, number: int, epoch: int, other: Secret | None = None
+) -> tuple[bytes, bytes]:
+    """A bundle of the frozen figures' keys for a transport key (PEM), and the key that checks it (PEM).
+
+    With `other`, a private key, PKCS#8, in the place of the epoch's own.
+    """
+    private = (VECTORS / ("epoch-key.pem" if epoch == EPOCH else "epoch-key-p256.pem")).read_bytes()
     key = serialization.load_pem_private_key(private, password=None)
     der = serialization.Encoding.DER
     public = key.public_key().public_bytes(der, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -81,14 +90,14 @@ def frozen_bundle(transport: bytes, purpose: BundlePurpose, number: int) -> tupl
         mkdb=Secret(bytes.fromhex(FIGURES["mkdb"])),
         krkdb=Secret(bytes.fromhex(FIGURES["krkdb"])),
         public=public,
-        private=Secret(pkcs8) if purpose is BundlePurpose.REPLACE else None,
+        private=(other or Secret(pkcs8)) if purpose is BundlePurpose.REPLACE else None,
     )
     signing = Ed25519PrivateKey.generate()
     recipient = read_transport_key(transport)
     name = number.to_bytes(16)
-    campaign = Campaign("leak", 1, GENERATION, (EPOCH,), 0, 10) if purpose is BundlePurpose.REPLACE else None
+    campaign = Campaign("leak", 1, GENERATION, (epoch,), 0, 10) if purpose is BundlePurpose.REPLACE else None
     to = fingerprint_of(recipient)
-    header = BundleHeader(BUNDLE_VERSION, name, purpose, GENERATION, EPOCH, to, 0, 10, campaign)
+    header = BundleHeader(BUNDLE_VERSION, name, purpose, GENERATION, epoch, to, 0, 10, campaign)
     return seal_bundle(header, contents, recipient, signing), pem_of(signing.public_key())
 
 
@@ -102,10 +111,15 @@ class SoftKeeper:
         self.vault = SoftVault.open(self._path, PHRASE)
         self.vault.add_factory_set("factory", KeyValues(*(Secret(value) for value in FACTORY)))
 
-    def stock(self, purpose: BundlePurpose) -> None:
+    def stock(self, purpose: BundlePurpose, epoch: int = EPOCH) -> None:
         """By a bundle, as in the field."""
         self._bundles += 1
-        bundle, kms = frozen_bundle(self.vault.transport_key(), purpose, self._bundles)
+        bundle, kms = frozen_bundle(self.vault.transport_key(), purpose, self._bundles, epoch)
+        self.vault.import_bundle(bundle, kms, now=5)
+
+    def stock_foreign_pair(self) -> None:
+        """By a bundle that only a bad key management server makes."""
+        bundle, kms = frozen_bundle(self.vault.transport_key(), BundlePurpose.REPLACE, 99, P256_EPOCH, make_p256())
         self.vault.import_bundle(bundle, kms, now=5)
 
     def end_issue(self) -> None:
@@ -147,10 +161,15 @@ class TokenKeeper:
     def _open(self) -> TokenVault:
         return open_vault(SOFTHSM, self._label, PIN, configuration=softhsm_configuration())
 
-    def stock(self, purpose: BundlePurpose) -> None:
+    def stock(self, purpose: BundlePurpose, epoch: int = EPOCH) -> None:
         """By a bundle, as in the field."""
         self._bundles += 1
-        bundle, kms = frozen_bundle(self.vault.transport_key(), purpose, self._bundles)
+        bundle, kms = frozen_bundle(self.vault.transport_key(), purpose, self._bundles, epoch)
+        self.vault.import_bundle(bundle, kms, now=5)
+
+    def stock_foreign_pair(self) -> None:
+        """By a bundle that only a bad key management server makes."""
+        bundle, kms = frozen_bundle(self.vault.transport_key(), BundlePurpose.REPLACE, 99, P256_EPOCH, make_p256())
         self.vault.import_bundle(bundle, kms, now=5)
 
     def end_issue(self) -> None:

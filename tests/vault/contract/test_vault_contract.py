@@ -23,7 +23,18 @@ from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.secret import Secret
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
-from tests.vault.contract.keepers import CARD, EPOCH, FACTORY, FIGURES, HOST, KEEPERS, KRK, MASTER, PHRASE, Keeper
+from tests.vault.contract.keepers import (
+    CARD,
+    EPOCH,
+    FACTORY,
+    FIGURES,
+    HOST,
+    KEEPERS,
+    KRK,
+    MASTER,
+    PHRASE,
+    Keeper,
+)
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name != "soft" else ()) for name in KEEPERS])
