@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kioskd.errors import KioskError
+from kioskd.errors import BadConfiguration, KioskError
 
 Work = Callable[[argparse.Namespace], int | None]
 
@@ -29,6 +29,23 @@ def run_command(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         sys.stderr.write(f"{wrong}\n")
         return 2
     return code or 0
+
+
+def add_token_arguments(parser: argparse.ArgumentParser, words: str) -> None:
+    """The options that name a token."""
+    parser.add_argument("--token", metavar="LABEL", help=words)
+    parser.add_argument("--module", metavar="FILE", help="with --token: the PKCS#11 module")
+    parser.add_argument("--pin-file", type=Path, metavar="FILE", help="with --token: the private file of its PIN")
+    parser.add_argument("--configuration", default="", metavar="FILE", help="SoftHSM2's own configuration file")
+
+
+def token_or_file(options: argparse.Namespace, file: str) -> bool:
+    """Whether a token is named, and not a file (`file` is its option) with its passphrase; otherwise one sentence."""
+    soft = (getattr(options, file), options.passphrase_file)
+    hard = (options.token, options.module, options.pin_file)
+    if (all(hard) and not any(soft)) or (all(soft) and not any(hard)):
+        return all(hard)
+    raise BadConfiguration(f"needs either --{file} and --passphrase-file, or --token, --module and --pin-file")
 
 
 def add_server_arguments(parser: argparse.ArgumentParser, words: str) -> None:

@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
-from kioskd.command_line import add_command, add_server_arguments, run_command
+from kioskd.command_line import add_command, add_server_arguments, add_token_arguments, run_command, token_or_file
 from kioskd.edges.https import server_of
 from kioskd.edges.personal_key import create_personal_key, open_personal_key
 from kioskd.errors import BadConfiguration, NotApproved
@@ -33,8 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     for one in (show, approve, todo):
         add_server_arguments(one, "ask the key management server that runs there, instead of files")
     for one in (new, approve):
-        one.add_argument("--key", type=Path, required=True, metavar="FILE", help="your key: yours alone")
-        one.add_argument("--passphrase-file", type=Path, required=True, metavar="FILE")
+        one.add_argument("--key", type=Path, metavar="FILE", help="your key: yours alone")
+        one.add_argument("--passphrase-file", type=Path, metavar="FILE")
+        add_token_arguments(one, "instead of --key: your own PKCS#11 token")
     new.add_argument("--public", type=Path, required=True, metavar="FILE", help="what others may know of it")
     approve.add_argument("--name", required=True, help="your name among the custodians")
     approve.add_argument("--out", type=Path, metavar="FILE", help="the approval; with --at it is sent instead")
@@ -44,9 +46,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _new_key(args: argparse.Namespace) -> None:
     check_free(args.public)
-    public = create_personal_key(args.key, read_passphrase(args.passphrase_file))
+    if token_or_file(args, "key"):
+        from kioskd.edges.pkcs11 import personal_token
+
+        pin = read_passphrase(args.pin_file)
+        public = personal_token.create_personal_key(args.module, args.token, pin, args.configuration)
+        print(f"Your key is in the token {args.token}, which does not give it away: keep it, and its PIN.")
+    else:
+        public = create_personal_key(args.key, read_passphrase(args.passphrase_file))
+        print(f"Your key is in {args.key}: keep it, and the passphrase, where only you can read them.")
     write_public(args.public, public)
-    print(f"Your key is in {args.key}: keep it, and the passphrase, where only you can read them.")
     print(f"Next: give {args.public} to whoever sets up the key management server.")
 
 
@@ -73,7 +82,7 @@ def _approve(args: argparse.Namespace) -> None:
     said = args.yes if args.yes is not None else _typed()
     if said.replace(" ", "").upper() != asked.digest.hex().upper():
         raise NotApproved("that is not the fingerprint of this request; nothing was approved")
-    sign = open_personal_key(args.key, read_passphrase(args.passphrase_file))
+    sign = _signer(args)
     approval = Approval(asked.digest, args.name, sign(approval_text(asked, args.name)))
     if args.out is None:
         listed = from_plain(Listed, asyncio.run(server_of(args).ask("POST", APPROVALS, to_plain(approval))))
@@ -81,6 +90,15 @@ def _approve(args: argparse.Namespace) -> None:
         return
     write_public(args.out, write_paper(approval))
     print(f"Approved as {args.name}. Next: give {args.out} to the operator of the key management server.")
+
+
+def _signer(args: argparse.Namespace) -> Callable[[bytes], bytes]:
+    """What signs with the custodian's key, wherever that is."""
+    if not token_or_file(args, "key"):
+        return open_personal_key(args.key, read_passphrase(args.passphrase_file))
+    from kioskd.edges.pkcs11 import personal_token
+
+    return personal_token.open_personal_key(args.module, args.token, read_passphrase(args.pin_file), args.configuration)
 
 
 def _typed() -> str:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kioskd.command_line import add_token_arguments, token_or_file
 from kioskd.config import KeeperSection, file_of
 from kioskd.errors import BadConfiguration
 from kioskd.ports import KmsVault
@@ -19,22 +20,19 @@ def add_vault_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that name a vault."""
     parser.add_argument("--vault", type=Path, metavar="FILE", help="a sealed file, with --passphrase-file")
     parser.add_argument("--passphrase-file", type=Path, metavar="FILE")
-    parser.add_argument("--token", metavar="LABEL", help="a PKCS#11 token, with --module and --pin-file")
-    parser.add_argument("--module", metavar="FILE")
-    parser.add_argument("--pin-file", type=Path, metavar="FILE")
-    parser.add_argument("--configuration", default="", metavar="FILE", help="SoftHSM2's own configuration file")
+    add_token_arguments(parser, "a PKCS#11 token, with --module and --pin-file")
 
 
 def open_vault(options: argparse.Namespace) -> KmsVault:
     """The vault, ready for use; `BadConfiguration` unless one is named."""
-    if _is_token(options):
+    if token_or_file(options, "vault"):
         return _token(options)
     return SoftKms.open(options.vault, read_passphrase(options.passphrase_file))
 
 
 def create_vault(options: argparse.Namespace) -> KmsVault:
     """A new vault with a signing key; a token must be there, and empty."""
-    if not _is_token(options):
+    if not token_or_file(options, "vault"):
         return SoftKms.create(options.vault, read_passphrase(options.passphrase_file))
     vault = _token(options)
     vault.prepare()
@@ -51,15 +49,6 @@ def vault_of(section: KeeperSection) -> KmsVault:
     configuration = str(file_of(token.configuration)) if token.configuration else ""
     pin = read_passphrase(file_of(token.pin))
     return open_kms(token.module, token.label, pin, token.parameters, configuration=configuration)
-
-
-def _is_token(options: argparse.Namespace) -> bool:
-    soft, hard = (options.vault, options.passphrase_file), (options.token, options.module, options.pin_file)
-    if all(hard) and not any(soft):
-        return True
-    if all(soft) and not any(hard):
-        return False
-    raise BadConfiguration("the vault: needs either --vault and --passphrase-file, or --token, --module and --pin-file")
 
 
 def _token(options: argparse.Namespace) -> "TokenKms":

@@ -9,10 +9,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+from pkcs11 import Attribute, KeyType, ObjectClass
 
 from kioskd.edges.pkcs11 import curve, templates
 from kioskd.edges.pkcs11.bundles import public_spki
+from kioskd.edges.pkcs11.signing import make_signing_pair, public_bytes, signature
 from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.edges.pkcs11.wrapping import wrap_secret, wrap_to
 from kioskd.errors import VaultError
@@ -22,7 +23,6 @@ from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_rele
 from kioskd.rekey.transcript import BEGINNING
 from kioskd.shape import from_plain, to_plain
 
-_EDWARDS25519 = b"\x13\x0cedwards25519"
 _SIGNING = "signing"
 _HEAD = "transcript head"
 SECRET, PUBLIC, PRIVATE = ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY
@@ -41,13 +41,11 @@ class TokenSigner:
 
     def sign(self, text: bytes) -> bytes:
         """An Ed25519 signature by this server's signing key."""
-        with self._token.guard("signature"):
-            return bytes(self._need(PRIVATE, _SIGNING).sign(text, mechanism=Mechanism.EDDSA))
+        return signature(self._token, _SIGNING, text)
 
     def public_key(self) -> bytes:
         """The key that checks this server's bundles, PEM; an access server pins it."""
-        with self._token.guard("signing key"):
-            return ed25519_pem(bytes(self._need(PUBLIC, _SIGNING)[Attribute.EC_POINT])[-32:])
+        return ed25519_pem(public_bytes(self._token, _SIGNING))
 
     def head(self) -> tuple[int, bytes]:
         """The number and digest of the transcript's newest entry, as far as this token was told."""
@@ -76,15 +74,7 @@ class TokenKms(TokenSigner):
         with self._token.guard(f"token {self._token.label}"):
             if self._token.find(PRIVATE, _SIGNING) is not None:
                 raise VaultError(f"token {self._token.label}: is a vault already")
-            curve = {Attribute.EC_PARAMS: _EDWARDS25519}
-            parameters = self._token.session.create_domain_parameters(KeyType.EC_EDWARDS, curve, local=True)
-            parameters.generate_keypair(
-                mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN,
-                store=True,
-                label=_SIGNING,
-                public_template={Attribute.VERIFY: True},
-                private_template=templates.signing_private(),
-            )
+        make_signing_pair(self._token, _SIGNING)
 
     def generate(self) -> int:
         """Makes the master block of the next generation; its number."""
