@@ -16,6 +16,7 @@ from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
 from kioskd.rekey.bundle import BundleHeader, Campaign, Imported
 from kioskd.rekey.holding import Holdings
 from kioskd.rekey.labels import Cryptogram, KeyLabel
+from kioskd.rekey.master_bundle import MasterHeader
 from kioskd.rekey.records import Record
 from kioskd.rekey.release import KmsHoldings, Release
 from kioskd.rekey.wire import CardReport, Message, Report, Script
@@ -214,6 +215,10 @@ class KmsVault(KmsSigner, Protocol):
 
     def seal(self, header: BundleHeader, transport: bytes) -> bytes:
         """The signed bundle file for a transport key (PEM), with what the header's purpose allows."""
+        ...
+
+    def seal_master(self, header: MasterHeader, transport: bytes) -> bytes:
+        """The signed master bundle for a transport key (PEM): one master block, and nothing of an epoch."""
         ...
 
     def holdings(self) -> KmsHoldings:

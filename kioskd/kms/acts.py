@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kioskd.errors import BadConfiguration, NotApproved
-from kioskd.kms.release import release
+from kioskd.kms.release import release, share
 from kioskd.kms.vaults import back_up, restore, token_of
 from kioskd.ports import KmsVault
 from kioskd.private_file import write_private
@@ -15,7 +15,7 @@ from kioskd.rekey.bundle import MAX_NUMBER, BundlePurpose, Campaign, in_words, w
 from kioskd.rekey.bundle_check import MIN_RSA_BITS, fingerprint_of, read_kms_key, read_transport_key
 from kioskd.rekey.campaign import ORDER_VERSION, DisarmOrder
 from kioskd.rekey.ceremony import Act, Request
-from kioskd.rekey.release import check_destroy, check_release
+from kioskd.rekey.release import check_destroy, check_release, check_share
 
 _CLOCKS_S = 300  # clocks differ
 _MOST_RSA_BITS = 8192
@@ -66,6 +66,9 @@ def check_possible(vault: KmsVault, request: Request) -> None:
         raise BadConfiguration(f"an RSA pair has {MIN_RSA_BITS} to {_MOST_RSA_BITS} bits here")
     if request.act in (Act.BACKUP, Act.RESTORE):
         token_of(vault)
+    if request.act is Act.SHARE:
+        generation = int(request.detail("generation"))
+        check_share(generation, generation in held.generations)
     if request.act in (Act.RELEASE, Act.ARM):
         generation, epoch = int(request.detail("generation")), int(request.detail("epoch"))
         issuing = request.act is Act.RELEASE
@@ -98,6 +101,8 @@ def perform(vault: KmsVault, request: Request, files: Files, now: int) -> list[s
             return [f"Made epoch {number}.", "Next: release its issuing keys with `kioskd kms request release`."]
         case Act.RELEASE | Act.ARM:
             return _release(vault, request, _recipient(request, files), _file(files), now)
+        case Act.SHARE:
+            return _share(vault, request, _recipient(request, files), _file(files), now)
         case Act.DISARM:
             return _order(vault, request, _recipient(request, files), _file(files), now)
         case Act.DESTROY:
@@ -145,7 +150,7 @@ def plain(words: str) -> str:
 
 def check_files(request: Request, files: Files) -> None:
     """`BadConfiguration` if the act needs files that are not there, before anything is written down."""
-    if request.act in (Act.RELEASE, Act.ARM, Act.DISARM, Act.BACKUP):
+    if request.act in (Act.RELEASE, Act.ARM, Act.SHARE, Act.DISARM, Act.BACKUP):
         _recipient(request, files)
         _file(files)
     if request.act is Act.RESTORE:
@@ -166,6 +171,15 @@ def _release(vault: KmsVault, request: Request, transport: bytes, out: Path, now
     return [
         f"Wrote the {purpose.value} bundle of generation {generation}, epoch {epoch} to {out}.",
         "Next: bring the file to the access server: `kioskd access import`.",
+    ]
+
+
+def _share(vault: KmsVault, request: Request, transport: bytes, out: Path, now: int) -> list[str]:
+    window = (now - _CLOCKS_S, now + 3600 * int(request.detail("hours")))
+    write_private(out, share(vault, int(request.detail("generation")), transport, window), new=True)
+    return [
+        f"Wrote the master bundle of generation {request.detail('generation')} to {out}.",
+        "Next: bring the file to the card management system: docs/for-other-systems.md.",
     ]
 
 

@@ -6,7 +6,19 @@ from kioskd.errors import VaultError
 from kioskd.ports import KmsVault
 from kioskd.rekey.bundle import BUNDLE_VERSION, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
+from kioskd.rekey.master_bundle import MASTER_BUNDLE_VERSION, MasterHeader
 from kioskd.rekey.release import Release
+
+
+def share(vault: KmsVault, generation: int, transport: bytes, window: tuple[int, int]) -> bytes:
+    """The master bundle file of a generation for the holder of a transport key (PEM).
+
+    `VaultError` for what is not held, `BadConfiguration` for a bad transport key.
+    """
+    recipient = fingerprint_of(read_transport_key(transport))
+    header = MasterHeader(MASTER_BUNDLE_VERSION, secrets.token_bytes(16), generation, recipient, *window)
+    vault.note_release(Release.of_master(header))
+    return vault.seal_master(header, transport)
 
 
 def release(

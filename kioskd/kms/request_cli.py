@@ -48,6 +48,10 @@ def add_requests(common: Callable[[str, str], argparse.ArgumentParser]) -> None:
             made.add_argument("--campaign", metavar="ID")
             made.add_argument("--generation-from", type=int, metavar="N", help="the oldest generation to replace")
             made.add_argument("--campaign-days", type=whole(1, 3660), default=365, metavar="N")
+    shared = act(Act.SHARE, "a master block for the card management system", _share_details)
+    shared.add_argument("--generation", type=int, required=True, metavar="N")
+    shared.add_argument("--to", type=Path, required=True, metavar="PEM", help="its transport key, RSA")
+    shared.add_argument("--hours", type=whole(1, 24 * 31), default=24, metavar="N", help="how long it may be used")
     disarm = act(Act.DISARM, "that a campaign ends with open cases", _disarm_details)
     disarm.add_argument("--campaign", required=True, metavar="ID")
     disarm.add_argument("--cases", required=True, metavar="HEX", help="the list, as `kioskd access disarm` shows it")
@@ -78,6 +82,11 @@ def _release_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, 
     fingerprint = in_words(fingerprint_of(read_transport_key(read_public(options.to))))
     numbers = {"generation": str(options.generation), "epoch": str(options.epoch), "hours": str(options.hours)}
     return {**numbers, "recipient": fingerprint}
+
+
+def _share_details(options: argparse.Namespace, _: Any, __: int) -> dict[str, str]:
+    fingerprint = in_words(fingerprint_of(read_transport_key(read_public(options.to))))
+    return {"generation": str(options.generation), "hours": str(options.hours), "recipient": fingerprint}
 
 
 def _arm_details(options: argparse.Namespace, held: Any, now: int) -> dict[str, str]:

@@ -34,6 +34,7 @@ class BundlePurpose(StrEnum):
 
     ISSUE = "issue"  # issue cards under an epoch
     REPLACE = "replace"  # replace master sets of an epoch's cards; ends issuing under it
+    SHARE = "share"  # compute master sets elsewhere: a master bundle, which is no bundle of this kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class BundleHeader:
     def __post_init__(self) -> None:
         if self.version != BUNDLE_VERSION:
             raise ValueError(f"version {self.version} is not known, only {BUNDLE_VERSION}")
+        if self.purpose is BundlePurpose.SHARE:
+            raise ValueError("a master block alone is shared by a master bundle")
         if not (1 <= self.generation <= MAX_NUMBER and 1 <= self.epoch <= MAX_NUMBER):
             raise ValueError(f"generation and epoch run from 1 to {MAX_NUMBER}")
         if len(self.id) != 16 or len(self.recipient) != 32:

@@ -34,6 +34,7 @@ class Act(StrEnum):
     BACKUP = "backup"
     RESTORE = "restore"
     DESTROY = "destroy"
+    SHARE = "share"
 
 
 _TO = "to the access server {recipient}"
@@ -52,6 +53,10 @@ _WORDS = {
     Act.DISARM: (
         "Accept that the campaign {campaign} is disarmed at the access server {recipient} with the open cases of the "
         "list {cases}: those cards will not be finished."
+    ),
+    Act.SHARE: (
+        "Give the MASTER BLOCK of generation {generation} to the card management system {recipient}: it can compute "
+        "every master key set of that generation. The bundle can be taken in for {hours} hours."
     ),
     Act.POLICY: "From now on {quorum} of these custodians must approve: {custodians}.",
     Act.BACKUP: "Wrap EVERY block and private key to the backup token {recipient}: whoever has it has all of them.",

@@ -5,11 +5,12 @@ from enum import StrEnum
 
 from kioskd.errors import VaultError
 from kioskd.rekey.bundle import BundleHeader, BundlePurpose
+from kioskd.rekey.master_bundle import MasterHeader
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A bundle that went out."""
+    """A bundle that went out; a shared master block has epoch 0."""
 
     id: bytes
     purpose: BundlePurpose
@@ -24,6 +25,12 @@ class Release:
         """What is noted of a bundle."""
         window = (header.not_before, header.not_after)
         return cls(header.id, header.purpose, header.generation, header.epoch, header.recipient, *window)
+
+    @classmethod
+    def of_master(cls, header: MasterHeader) -> "Release":
+        """What is noted of a master bundle."""
+        window = (header.not_before, header.not_after)
+        return cls(header.id, BundlePurpose.SHARE, header.generation, 0, header.recipient, *window)
 
 
 class KmsEpochState(StrEnum):
@@ -72,12 +79,17 @@ class KmsHoldings:
 
 def check_release(generation: int, epoch: int, has_generation: bool, has_epoch: bool, ended: bool) -> None:
     """`VaultError` for a release of what is not held, or of issuing keys whose epoch has `ended` its issuing."""
-    if not has_generation:
-        raise VaultError(f"generation {generation}: there is none; make it first")
+    check_share(generation, has_generation)
     if not has_epoch:
         raise VaultError(f"epoch {epoch}: there is none; make it first")
     if ended:
         raise VaultError(f"epoch {epoch}: was released for replacement; issue under another epoch")
+
+
+def check_share(generation: int, has_generation: bool) -> None:
+    """`VaultError` for a master block that is not held."""
+    if not has_generation:
+        raise VaultError(f"generation {generation}: there is none; make it first")
 
 
 def check_destroy(epoch: int, armed: bool) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.keywrap import (
 from kioskd.errors import BadBundle, VaultError
 from kioskd.rekey.bundle import Bundle, BundleContents, BundleHeader
 from kioskd.rekey.bundle_check import MIN_RSA_BITS, check_bundle, load_public, spki_of
+from kioskd.rekey.master_bundle import MasterBundle, MasterHeader
 from kioskd.secret import Secret
 
 RSA_BITS = 3072
@@ -89,6 +90,13 @@ def seal_bundle(
     except ValueError as wrong:
         raise BadBundle(f"bundle: {wrong}") from wrong
     return bundle.signed(signing.sign).encode()
+
+
+def seal_master(header: MasterHeader, block: Secret, recipient: rsa.RSAPublicKey, signing: Ed25519PrivateKey) -> bytes:
+    """A master bundle's file: the block under a fresh kek, that kek to the recipient, all of it signed."""
+    kek = Secret(os.urandom(32))
+    wrapped = aes_key_wrap(kek.reveal(), block.reveal())
+    return MasterBundle(header, recipient.encrypt(kek.reveal(), OAEP), wrapped).signed(signing.sign).encode()
 
 
 def open_bundle(

@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kioskd.errors import VaultError
 from kioskd.rekey.bundle import BLOCK_BYTES, BundleContents, BundleHeader, BundlePurpose
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_transport_key, spki_of
-from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_release
+from kioskd.rekey.master_bundle import MasterHeader
+from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_release, check_share
 from kioskd.rekey.transcript import BEGINNING
 from kioskd.secret import Secret
-from kioskd.virtual.bundle_keys import RSA_BITS, load_pair, make_p256, make_rsa, seal_bundle
+from kioskd.virtual.bundle_keys import RSA_BITS, load_pair, make_p256, make_rsa, seal_bundle, seal_master
 from kioskd.virtual.sealed import Cost, SealedFile
 
 KIND = "kms-vault"
@@ -165,6 +166,9 @@ class SoftKms(SoftSigner):
         """Writes a release down; `VaultError` for what is not held, or may not be released any more."""
 
         def write_down(held: _Held) -> _Held:
+            if note.purpose is BundlePurpose.SHARE:
+                check_share(note.generation, note.generation in held.blocks)
+                return replace(held, releases=(*held.releases, note))
             kept = held.epochs.get(note.epoch)
             ended = kept is not None and kept.armed and note.purpose is BundlePurpose.ISSUE
             check_release(note.generation, note.epoch, note.generation in held.blocks, kept is not None, ended)
@@ -185,6 +189,11 @@ class SoftKms(SoftSigner):
             private=kept.private if header.purpose is BundlePurpose.REPLACE else None,
         )
         return seal_bundle(header, contents, read_transport_key(transport), self._signing_key())
+
+    def seal_master(self, header: MasterHeader, transport: bytes) -> bytes:
+        """The signed master bundle for a transport key (PEM): one master block, and nothing of an epoch."""
+        block = self._held().blocks[header.generation]
+        return seal_master(header, block, read_transport_key(transport), self._signing_key())
 
     def destroy_epoch(self, number: int) -> None:
         """Destroys the block and the pair of an armed epoch, for ever; `VaultError` for any other."""

@@ -19,7 +19,8 @@ from kioskd.edges.pkcs11.wrapping import wrap_secret, wrap_to
 from kioskd.errors import VaultError
 from kioskd.rekey.bundle import Bundle, BundleHeader, BundlePurpose
 from kioskd.rekey.bundle_check import ed25519_pem, fingerprint_of, read_kms_key, rsa_numbers, spki_of_pem
-from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_release
+from kioskd.rekey.master_bundle import MasterBundle, MasterHeader
+from kioskd.rekey.release import KmsHoldings, Release, check_destroy, check_release, check_share
 from kioskd.rekey.transcript import BEGINNING
 from kioskd.shape import from_plain, to_plain
 
@@ -148,9 +149,26 @@ class TokenKms(TokenSigner):
 
             return destroyed_after([to, kek], work).signed(self.sign).encode()
 
+    def seal_master(self, header: MasterHeader, transport: bytes) -> bytes:
+        """The signed master bundle for a transport key (PEM): one master block, and nothing of an epoch."""
+        with self._token.guard("master bundle"):
+            mkdb, session = self._need(SECRET, f"MKDB {header.generation}"), self._token.session
+            to = session.create_object(templates.transport_public(*rsa_numbers(spki_of_pem(transport))))
+            kek = session.generate_key(KeyType.AES, 256, store=False, template=templates.sending_kek())
+
+            def work() -> MasterBundle:
+                return MasterBundle(header, wrap_to(to, kek), wrap_secret(kek, mkdb))
+
+            return destroyed_after([to, kek], work).signed(self.sign).encode()
+
     def note_release(self, note: Release) -> None:
         """Writes a release down; `VaultError` for what is not held, or may not be released any more."""
         held = self.holdings()
+        if note.purpose is BundlePurpose.SHARE:
+            check_share(note.generation, note.generation in held.generations)
+            with self._token.guard("release"):
+                self._token.note(f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
+            return
         known = note.epoch in (*held.issuing, *held.armed)
         ended = note.epoch in held.armed and note.purpose is BundlePurpose.ISSUE
         check_release(note.generation, note.epoch, note.generation in held.generations, known, ended)
