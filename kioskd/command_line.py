@@ -57,6 +57,15 @@ def add_server_arguments(parser: argparse.ArgumentParser, words: str) -> None:
     parser.add_argument("--server-name", default="", metavar="NAME", help="what its certificate says, if not HOST")
 
 
+def typed(words: str) -> str:
+    """What somebody types; nothing at the end of input or at Ctrl-C."""
+    try:
+        return input(words)
+    except (EOFError, KeyboardInterrupt):
+        sys.stderr.write("\n")
+        return ""
+
+
 def whole(least: int, most: int) -> Callable[[str], int]:
     """An argument's type: a whole number within these bounds."""
 

@@ -87,7 +87,8 @@ class ListenSection:
 class TokenSection:
     """A PKCS#11 token: its module, its label, the private file of its PIN.
 
-    `configuration` is SoftHSM2's file, `parameters` are NSS's; `strict` refuses a token that would let a key leave.
+    `configuration` is SoftHSM2's file, `parameters` are NSS's; `strict` refuses a token that would let a key leave,
+    `trusted` an epoch whose public key the security officer has not marked.
     """
 
     module: str
@@ -96,6 +97,7 @@ class TokenSection:
     configuration: str = ""
     parameters: str = ""
     strict: bool = False
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def _token_vault(section: TokenSection) -> "TokenVault":
     pin = read_passphrase(file_of(section.pin))
     configuration = str(file_of(section.configuration)) if section.configuration else ""
     vault = open_token(section.module, section.label, pin, section.parameters, configuration)
+    vault.trusted_only = section.trusted
     if section.strict:
         vault.refuse_leaks(8 * DEFAULT_PROFILE.key_bytes)
     return vault

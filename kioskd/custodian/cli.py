@@ -5,7 +5,14 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from kioskd.command_line import add_command, add_server_arguments, add_token_arguments, run_command, token_or_file
+from kioskd.command_line import (
+    add_command,
+    add_server_arguments,
+    add_token_arguments,
+    run_command,
+    token_or_file,
+    typed,
+)
 from kioskd.edges.https import server_of
 from kioskd.edges.personal_key import create_personal_key, open_personal_key
 from kioskd.errors import BadConfiguration, NotApproved
@@ -79,7 +86,7 @@ def _approve(args: argparse.Namespace) -> None:
     if args.out is not None:
         check_free(args.out)
     _tell(asked)
-    said = args.yes if args.yes is not None else _typed()
+    said = args.yes if args.yes is not None else typed("Type the request's fingerprint to approve: ")
     if said.replace(" ", "").upper() != asked.digest.hex().upper():
         raise NotApproved("that is not the fingerprint of this request; nothing was approved")
     sign = _signer(args)
@@ -99,15 +106,6 @@ def _signer(args: argparse.Namespace) -> Callable[[bytes], bytes]:
     from kioskd.edges.pkcs11 import personal_token
 
     return personal_token.open_personal_key(args.module, args.token, read_passphrase(args.pin_file), args.configuration)
-
-
-def _typed() -> str:
-    """What the custodian types; nothing at the end of input or at Ctrl-C."""
-    try:
-        return input("Type the request's fingerprint to approve: ")
-    except (EOFError, KeyboardInterrupt):
-        print()
-        return ""
 
 
 def _request(args: argparse.Namespace) -> Request:

@@ -1,12 +1,14 @@
 """`kioskd hsm`: a new token, and what a token does inside, lets cross, or cannot do."""
 
 import argparse
+from hashlib import sha256
 from pathlib import Path
 
-from kioskd.command_line import add_command, run_command
-from kioskd.config import file_of, load_access
-from kioskd.errors import BadConfiguration
+from kioskd.command_line import add_command, run_command, typed, whole
+from kioskd.config import TokenSection, file_of, load_access
+from kioskd.errors import BadConfiguration, NotApproved
 from kioskd.private_file import read_passphrase
+from kioskd.rekey.bundle import MAX_NUMBER, in_words
 
 
 def main(argv: list[str]) -> int:
@@ -24,6 +26,11 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--pin-file", type=Path, required=True, help="private file of the user's PIN")
     init.add_argument("--configuration", default="", help="SoftHSM2's own configuration file")
     init.add_argument("--parameters", default="", help="NSS's parameters")
+    trust = add_command(commands, "trust", "mark an epoch's public key: random numbers go to no other", _trust)
+    trust.add_argument("--config", type=Path, required=True, help="the access server's YAML file")
+    trust.add_argument("--epoch", type=whole(1, MAX_NUMBER), required=True, metavar="N")
+    trust.add_argument("--so-pin-file", type=Path, required=True, help="private file of the security officer's PIN")
+    trust.add_argument("--yes", metavar="FINGERPRINT", help="the key's fingerprint, instead of being asked")
     check = add_command(commands, "check", "try each job of the vault in the token and say where its keys are", _check)
     check.add_argument("--config", type=Path, required=True, help="the access server's YAML file")
     return parser
@@ -39,13 +46,35 @@ def _init(args: argparse.Namespace) -> int:
     return 0
 
 
+def _trust(args: argparse.Namespace) -> int:
+    from kioskd.edges.pkcs11.trust import epoch_key, mark_trusted
+
+    section = _section(args.config)
+    configuration = str(file_of(section.configuration)) if section.configuration else ""
+    public = epoch_key(section.module, section.label, args.epoch, configuration)
+    fingerprint = in_words(sha256(public).digest())
+    print(f"The public key of epoch {args.epoch} has the fingerprint\n  {fingerprint}")
+    said = args.yes if args.yes is not None else typed("Type it, as the key management server showed it: ")
+    if said.replace(" ", "").upper() != fingerprint.replace(" ", ""):
+        raise NotApproved("that is not the fingerprint of this key; nothing was changed")
+    pin = read_passphrase(args.so_pin_file)
+    mark_trusted(section.module, section.label, pin, args.epoch, public, configuration)
+    print("It is trusted now. Next: `trusted: true` in access.yaml demands that of every epoch.")
+    return 0
+
+
+def _section(config: Path) -> TokenSection:
+    section = load_access(config).vault.token
+    if section is None:
+        raise BadConfiguration(f"{config}: vault.token: is missing; the vault is a file of this software")
+    return section
+
+
 def _check(args: argparse.Namespace) -> int:
     from kioskd.edges.pkcs11.judgement import judge, pin_holder
     from kioskd.edges.pkcs11.token import Token
 
-    section = load_access(args.config).vault.token
-    if section is None:
-        raise BadConfiguration(f"{args.config}: vault.token: is missing; the vault is a file of this software")
+    section = _section(args.config)
     configuration = str(file_of(section.configuration)) if section.configuration else ""
     token = Token(
         section.module, section.label, read_passphrase(file_of(section.pin)), section.parameters, configuration

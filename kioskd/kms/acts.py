@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from kioskd.errors import BadConfiguration, NotApproved
@@ -11,7 +12,7 @@ from kioskd.ports import KmsVault
 from kioskd.private_file import write_private
 from kioskd.public_file import check_free
 from kioskd.rekey.backup import Backup
-from kioskd.rekey.bundle import MAX_NUMBER, BundlePurpose, Campaign, in_words, window_of
+from kioskd.rekey.bundle import MAX_NUMBER, Bundle, BundlePurpose, Campaign, in_words, window_of
 from kioskd.rekey.bundle_check import MIN_RSA_BITS, fingerprint_of, read_kms_key, read_transport_key
 from kioskd.rekey.campaign import ORDER_VERSION, DisarmOrder
 from kioskd.rekey.ceremony import Act, Request
@@ -170,6 +171,7 @@ def _release(vault: KmsVault, request: Request, transport: bytes, out: Path, now
     write_private(out, bundle, new=True)
     return [
         f"Wrote the {purpose.value} bundle of generation {generation}, epoch {epoch} to {out}.",
+        f"Fingerprint of the epoch's public key: {in_words(sha256(Bundle.decode(bundle).public).digest())}",
         "Next: bring the file to the access server: `kioskd access import`.",
     ]
 

@@ -56,7 +56,8 @@ class Bench:
         folder = Path(tempfile.mkdtemp())
         self.issuer = empty_vault(kind, folder / "i")
         bring(self.issuer, BundlePurpose.ISSUE, 1, pair)
-        _, self.cryptogram = self.issuer.mint_krk(KRK)
+        handle, self.cryptogram = self.issuer.mint_krk(KRK)
+        self.issuer.forget((handle,))
         rnd, point = Secret(opened_rnd(self.cryptogram.value, pair)), self.cryptogram.value if pair == P256 else b""
         self.values = krk_values(Secret(KRKDB), rnd, replace(KRK, point=point))
         self.krk = Chip(tuple(one.reveal() for one in self.values), 0x3E)

@@ -94,7 +94,10 @@ def _destroy(objects: list[Any]) -> None:
 def _private(token: Token, kek: Any, bundle: Bundle, label: str | None = None) -> Any:
     """The epoch's private key, to last if it gets a label."""
     lasting = label is not None
-    rsa, p256 = templates.unwrapping_private(lasting=lasting), curve.agreeing_private(lasting=lasting)
+    rsa, p256 = (
+        templates.unwrapping_private(lasting=lasting, bounded=token.bounded),
+        curve.agreeing_private(lasting=lasting),
+    )
     return take_private(token, kek, bundle.private, bundle.public, rsa=rsa, p256=p256, label=label)
 
 

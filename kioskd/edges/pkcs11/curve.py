@@ -90,7 +90,10 @@ def ephemeral_private() -> Template:
 
 def agreeing_private(*, lasting: bool = True) -> Template:
     """An epoch's private key: agrees on RND, and is nothing else."""
-    return templates.unwrapping_private(lasting=lasting) | {Attribute.UNWRAP: DEFAULT, Attribute.DERIVE: True}
+    return templates.unwrapping_private(lasting=lasting, bounded=False) | {
+        Attribute.UNWRAP: DEFAULT,
+        Attribute.DERIVE: True,
+    }
 
 
 def transferred_private() -> Template:

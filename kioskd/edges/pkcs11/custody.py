@@ -55,7 +55,7 @@ class TokenCustody:
                 store=True,
                 label=_TRANSPORT,
                 public_template={Attribute.ENCRYPT: False, Attribute.VERIFY: False, Attribute.WRAP: False},
-                private_template=templates.unwrapping_private(),
+                private_template=templates.unwrapping_private(bounded=self._token.bounded),
             )
 
     def holdings(self) -> Holdings:

@@ -18,6 +18,7 @@ from kioskd.errors import VaultError
 from kioskd.gp.keys import KeySet
 
 _BLOCK = bytes(16)
+_OPEN_TO_ALL = templates.recovered_rnd() | {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
 _TRIAL_RSA_BITS = 2048
 _SESSION_KEYS, _SCP02 = "SCP03 session keys of AES-", "PUT KEY fields of SCP02"
 
@@ -74,8 +75,10 @@ def pin_holder(token: Token) -> tuple[str, ...]:
     with token.guard(f"token {token.label}"):
         if _readable_child(token.session):
             said.append("derive any card's master keys from a block in a readable form: the block itself stays hidden")
-        if _wrong_unwrap(token.session):
+        if _wrong_unwrap(token):
             said.append("unwrap a cryptogram as a readable key, and so read RND")
+        if _wrong_agreement(token.session):
+            said.append("agree on a readable key with the private key of a P-256 epoch, and so read RND")
         if not _enforces_extractable(token.session):
             said.append("wrap out keys that are marked as not extractable: this token is a stand-in, no boundary")
     return (*said, "use every key that is here for as long as the token is logged in")
@@ -112,7 +115,7 @@ def _oaep(session: Any) -> None:
         _TRIAL_RSA_BITS,
         store=False,
         public_template={Attribute.WRAP: True},
-        private_template=templates.unwrapping_private(lasting=False),
+        private_template=templates.unwrapping_private(lasting=False, bounded=False),
     )
     rnd = session.generate_key(KeyType.AES, 256, store=False, template=templates.rnd())
 
@@ -176,15 +179,27 @@ def _readable_child(session: Any) -> bool:
     return destroyed_after([block], lambda: _is_read(lambda: _child(block, open_to_all)))
 
 
-def _wrong_unwrap(session: Any) -> bool:
-    wrap = _wrapping_key(session)
+def _wrong_unwrap(token: Token) -> bool:
+    session = token.session
+    public, private = session.generate_keypair(
+        KeyType.RSA,
+        _TRIAL_RSA_BITS,
+        store=False,
+        public_template={Attribute.WRAP: True},
+        private_template=templates.unwrapping_private(lasting=False, bounded=token.bounded),
+    )
     rnd = session.generate_key(KeyType.AES, 256, store=False, template=templates.rnd())
-    open_to_all = templates.recovered_rnd() | {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
 
     def work() -> bool:
-        return _is_read(lambda: unwrap_secret(wrap, wrap_secret(wrap, rnd), open_to_all))
+        return _is_read(lambda: unwrap_by(private, wrap_to(public, rnd), _OPEN_TO_ALL))
 
-    return destroyed_after([wrap, rnd], work)
+    return destroyed_after([public, private, rnd], work)
+
+
+def _wrong_agreement(session: Any) -> bool:
+    public, private = curve.make_pair(session, curve.ephemeral_private())
+    point = curve.point_in(public)
+    return destroyed_after([public, private], lambda: _is_read(lambda: curve.agree(private, point, _OPEN_TO_ALL)))
 
 
 def _enforces_extractable(session: Any) -> bool:

@@ -6,7 +6,7 @@ from hashlib import sha256
 from itertools import count
 from typing import Any
 
-from pkcs11 import KeyType, Mechanism, ObjectClass, exceptions
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, exceptions
 
 from kioskd.edges.pkcs11 import curve, templates
 from kioskd.edges.pkcs11.custody import TokenCustody
@@ -57,7 +57,9 @@ class TokenKeySets(TokenCustody):
 
     def __init__(self, token: Token) -> None:
         super().__init__(token)
+        self.trusted_only = False  # whether RND goes only to keys that the security officer has marked
         self._numbers = count(1)
+        self._made = 0  # key sets and channels since the module was started
         self._sets: dict[int, TokenSet] = {}
         self._masters: dict[KeyLabel, KeyHandle] = {}
         self._uses: dict[int, int] = {}  # of a master set that was asked for more than once
@@ -68,11 +70,15 @@ class TokenKeySets(TokenCustody):
         with self._token.guard("mint"):
             krkdb, public = self._issuing(label.number)
             session = self._token.session
+            if self.trusted_only and not public[Attribute.TRUSTED]:
+                raise VaultError(f"epoch {label.number}: its public key is not marked as trusted: `kioskd hsm trust`")
             if curve.is_curve(public):
                 rnd, point = curve.agree_once(session, curve.point_in(public), templates.recovered_rnd())
                 cryptogram, named = agreed_rnd(label, point)
                 return destroyed_after([rnd], lambda: (self._keep(_krk(krkdb, rnd, named)), cryptogram))
-            rnd = session.generate_key(KeyType.AES, RND_BITS, store=False, template=templates.rnd())
+            rnd = session.generate_key(
+                KeyType.AES, RND_BITS, store=False, template=templates.rnd(trusted=self.trusted_only)
+            )
 
             def work() -> tuple[KeyHandle, Cryptogram]:
                 sealed = sealed_rnd(label, wrap_to(public, rnd))
@@ -128,6 +134,7 @@ class TokenKeySets(TokenCustody):
 
     def _next(self) -> int:
         """A handle that never was: key sets and channels share one numbering."""
+        self._made += 1
         return next(self._numbers)
 
     def _keep(self, values: TokenSet) -> KeyHandle:

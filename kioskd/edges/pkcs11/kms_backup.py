@@ -39,7 +39,7 @@ def make_restore_key(kms: TokenKms, rsa_bits: int = _RSA_BITS) -> bytes:
                 store=True,
                 label=_RESTORE,
                 public_template=dict.fromkeys((Attribute.ENCRYPT, Attribute.VERIFY, Attribute.WRAP), False),
-                private_template=templates.unwrapping_private(),
+                private_template=templates.unwrapping_private(bounded=token.bounded),
             )
         return public_pem(token.find(PUBLIC, _RESTORE))
 

@@ -39,9 +39,13 @@ def krkdb(*, bounded: bool = True) -> Template:
     return _secret(Attribute.SIGN, lasting=True, only=(Mechanism.AES_CMAC,) if bounded else ())
 
 
-def rnd() -> Template:
-    """A card's RND: wrapped to the epoch's public key, derives the KRK, destroyed at once."""
-    return _secret(Attribute.DERIVE, lasting=False, extractable=True)
+def rnd(*, trusted: bool = False) -> Template:
+    """A card's RND: wrapped to the epoch's public key, derives the KRK, destroyed at once.
+
+    `trusted`: the token wraps it to a key that the security officer has marked, and to no other.
+    """
+    bound = {Attribute.WRAP_WITH_TRUSTED: True} if trusted else {}
+    return _secret(Attribute.DERIVE, lasting=False, extractable=True) | bound
 
 
 def recovered_rnd() -> Template:
@@ -85,9 +89,15 @@ def kek() -> Template:
     return _secret(Attribute.UNWRAP, lasting=False)
 
 
-def unwrapping_private(*, lasting: bool = True) -> Template:
-    """The transport key or an epoch's private key: unwraps by OAEP, and is nothing else."""
+UNREADABLE: Template = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+"""What every key that a private key unwraps must be: the token refuses another template, whoever asks."""
+
+
+def unwrapping_private(*, lasting: bool = True, bounded: bool = True) -> Template:
+    """The transport key or an epoch's private key: unwraps by OAEP what stays unreadable, and is nothing else."""
+    bound = {Attribute.UNWRAP_TEMPLATE: UNREADABLE} if bounded else {}
     return {
+        **bound,
         **dict.fromkeys((Attribute.ENCRYPT, Attribute.VERIFY, Attribute.WRAP), DEFAULT),
         Attribute.DECRYPT: False,
         Attribute.SIGN: False,
@@ -122,7 +132,7 @@ def transferred_block() -> Template:
 
 def transferred_private() -> Template:
     """An epoch's private key where it is made: extractable for transfer; no other use."""
-    return unwrapping_private() | {Attribute.UNWRAP: False, Attribute.EXTRACTABLE: True}
+    return unwrapping_private(bounded=False) | {Attribute.UNWRAP: False, Attribute.EXTRACTABLE: True}
 
 
 def signing_private() -> Template:

@@ -3,6 +3,7 @@
 Closing the session that logged in would log out and destroy private session objects, so it lives as long as this.
 """
 
+import ctypes
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, attributes, exceptions
 
-from kioskd.edges.pkcs11.module import load, module_lock
+from kioskd.edges.pkcs11.module import load, module_lock, restart
 from kioskd.errors import HsmFull, HsmGone, HsmPin, VaultError
 from kioskd.secret import Secret
 
@@ -21,6 +22,17 @@ _NOTE = "note: "
 _LOGINS = 3  # logins of two processes at once fail now and then
 
 # The binding has no handler for array attributes, and without one it crashes.
+_kept: dict[bool, Any] = {}  # what templates of templates point to must outlive the call
+
+
+def _packed_template(template: dict[Attribute, bool]) -> bytes:
+    """CK_ATTRIBUTE for each: type, pointer, length; all values are booleans."""
+    for value in (True, False):
+        _kept.setdefault(value, ctypes.create_string_buffer(bytes((value,)), 1))
+    return b"".join(struct.pack("LPL", int(one), ctypes.addressof(_kept[value]), 1) for one, value in template.items())
+
+
+attributes.ATTRIBUTE_TYPES[Attribute.UNWRAP_TEMPLATE] = (_packed_template, bytes)
 attributes.ATTRIBUTE_TYPES[Attribute.ALLOWED_MECHANISMS] = (
     lambda mechanisms: b"".join(struct.pack("L", int(one)) for one in mechanisms),
     lambda raw: [one for (one,) in struct.iter_unpack("L", raw)],
@@ -69,7 +81,7 @@ class Token:
     """A token that is logged in to, by its label."""
 
     def __init__(self, path: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> None:
-        self.label, self._pin, self._lost = label, pin, False
+        self.label, self._path, self._pin, self._lost = label, path, pin, False
         self._found: dict[tuple[ObjectClass, str], Any] = {}
         self._labels: tuple[str, ...] = ()
         self._library = load(path, parameters, configuration)
@@ -106,6 +118,16 @@ class Token:
             self.session = self._login(self._pin)
         self._lost = False
         return True
+
+    def restart(self) -> None:
+        """Starts the module anew and logs in again: no handle of before is worth anything then."""
+        with translated(f"token {self.label}"):
+            self._lost = True  # until the login has worked
+            with suppress(exceptions.PKCS11Error):
+                self.session.close()
+            restart(self._path, self._library)
+            self.session = self._login(self._pin)
+        self._lost = False
 
     def _login(self, pin: Secret) -> Any:
         for attempt in range(_LOGINS):

@@ -24,6 +24,9 @@ _HEAD_BYTES = 4
 _SEALED_VERSION = 2
 _MAC_BYTES = 16
 
+RESTART_AFTER = 20_000
+"""So many key sets and channels, those of 5,000 cards: SoftHSM2 has lost 15 MB by then (docs/decisions/009)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Channel:
@@ -153,10 +156,16 @@ class TokenVault(TokenKeySets):
                     _destroy(channel.session)
 
     def _revive(self) -> None:
-        if self._token.revive():
-            self._forget_all()
-            self._channels.clear()
-            self._proof = None
+        """Comes back to a token that was lost; starts a module anew that has worked long, if no card needs it now."""
+        idle = not self._sets and not self._channels
+        if idle and self._made >= RESTART_AFTER:
+            self._token.restart()
+        elif not self._token.revive():
+            return
+        self._made = 0
+        self._forget_all()
+        self._channels.clear()
+        self._proof = None
 
     def _session(self, handle: KeyHandle, static: TokenSet, context: bytes) -> SessionKeys:
         """The session's keys; S-MAC is the one that has just proven the card, if that was in this session."""
