@@ -11,6 +11,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, exceptions
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.judgement import Place, judge, pin_holder
 from kioskd.edges.pkcs11.open_vault import make_token, open_vault
+from kioskd.edges.pkcs11.token import translated
 from kioskd.edges.pkcs11.vault import TokenVault
 from kioskd.errors import HsmGone, HsmPin, VaultError
 from kioskd.secret import Secret
@@ -18,6 +19,12 @@ from tests.hsm.houses import empty_vault
 from tests.vault.contract.keepers import SOFTHSM, softhsm_configuration
 
 pytestmark = [pytest.mark.slow]
+
+
+def _every_error() -> list[type[exceptions.PKCS11Error]]:
+    """Every error that the binding has a name for."""
+    named = (one for one in vars(exceptions).values() if isinstance(one, type))
+    return sorted((one for one in named if issubclass(one, exceptions.PKCS11Error)), key=lambda one: one.__name__)
 
 
 @pytest.fixture(params=["softhsm2", "nss"])
@@ -105,3 +112,9 @@ def test_bad_input_on_the_command_line_is_one_sentence(tmp_path: Path, args: tup
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", _every_error(), ids=lambda error: error.__name__)
+def test_every_error_of_the_binding_is_one_of_ours(error: type[exceptions.PKCS11Error]) -> None:
+    with pytest.raises(VaultError, match=error.__name__), translated("a job"):
+        raise error

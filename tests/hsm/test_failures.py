@@ -13,9 +13,11 @@ from kioskd.edges.pkcs11.vault import TokenVault
 from kioskd.edges.store import BEGIN_WRITING
 from kioskd.errors import HsmGone
 from kioskd.rekey.bundle import BundlePurpose
+from kioskd.rekey.bundle_check import pem_of
 from tests.hsm.faulty import Fate, Watched
-from tests.hsm.houses import CAMPAIGN, House, bring, empty_vault
+from tests.hsm.houses import CAMPAIGN, NOW, P256, House, bring, empty_vault, kms, known_bundle
 from tests.rekey.proofs import assert_issued, assert_replaced
+from tests.rig import Rig
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -120,8 +122,8 @@ async def test_a_token_that_fails_at_any_call_of_an_issuance_leaves_a_card_that_
     assert await house.issue(issuer) == "issued"
     await house.close()
     outcomes: dict[str, int] = {}
-    for at in range(0, len(fate.calls), 2):
-        error, lasting = KINDS[at // 2 % len(KINDS)]
+    for at in range(len(fate.calls)):
+        error, lasting = KINDS[at % len(KINDS)]
         house, where = blank(f"at-{at}"), f"call {at} ({fate.calls[at]}), {error.__name__}"
         watched(issuer, Fate(at, error, lasting))
         outcome = await house.issue(issuer)
@@ -132,8 +134,59 @@ async def test_a_token_that_fails_at_any_call_of_an_issuance_leaves_a_card_that_
         assert await house.issue(issuer) in ("issued", "already-issued"), where
         await assert_issued(house.rig(issuer), where)
         await house.close()
-    _tell(pytestconfig, f"hsm failures: issuance, every second of {len(fate.calls)} calls: {_words(outcomes)}")
+    _tell(pytestconfig, f"hsm failures: issuance, {len(fate.calls)} calls, each failed once: {_words(outcomes)}")
     assert "internal" not in outcomes
+
+
+async def test_a_token_that_fails_at_any_call_of_a_rotation_leaves_a_card_that_is_rotated_later(
+    issued: Callable[[], House], tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    vault = token(tmp_path / "both", BundlePurpose.ISSUE, 1)
+    _bring_epoch_two(vault)
+    bring(vault, BundlePurpose.REPLACE, 2)
+
+    def rig(house: House) -> Rig:
+        made = house.rig(vault)
+        made.rotates = True
+        return made
+
+    def copy_of(house: House, name: str) -> House:
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in FILES:
+            shutil.copy(house.folder / file, folder / file)
+        return House(folder, fresh=False)
+
+    fate, done = Fate(), copy_of(issued(), "replaced")
+    assert await done.rig(vault).tap() == "done"
+    await done.close()
+    first = copy_of(done, "undisturbed")
+    watched(vault, fate)
+    assert await rig(first).tap() == "done"
+    await first.close()
+    outcomes: dict[str, int] = {}
+    for at in range(len(fate.calls)):
+        error, lasting = KINDS[at % len(KINDS)]
+        house, where = copy_of(done, f"at-{at}"), f"call {at} ({fate.calls[at]}), {error.__name__}"
+        watched(vault, Fate(at, error, lasting))
+        outcome = await rig(house).tap()
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        assert outcome in (*REFUSALS, "done", "already-done", "not-finished"), where
+        watched(vault, Fate())
+        vault._token._lost = True
+        assert await rig(house).tap() in ("done", "already-done", "nothing-to-do"), where
+        state = await rig(house).state()
+        assert state.closed is not None and not state.open, where
+        assert state.closed.krk.epoch == 2 and house.card.kvns == {0x3F, 0x32}, where
+        await house.close()
+    _tell(pytestconfig, f"hsm failures: rotation, {len(fate.calls)} calls, each failed once: {_words(outcomes)}")
+    assert "internal" not in outcomes
+
+
+def _bring_epoch_two(vault: TokenVault) -> None:
+    """The issuing keys of another epoch."""
+    raw = known_bundle(vault.transport_key(), BundlePurpose.ISSUE, 2, NOW, epoch=2, pair=P256)
+    vault.import_bundle(raw, pem_of(kms().public_key()), NOW)
 
 
 # The binding's search cannot end itself in a session that is dead, and says so when it is thrown away.
