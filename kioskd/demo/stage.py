@@ -35,6 +35,7 @@ class Stage:
 
     folder: Path
     rsa_bits: int = 3072
+    p256: bool = False  # the epoch's pair is P-256, not RSA
     hsm: SoftHsm | None = None  # where the servers' tokens are; None: the software vault
     pcscd: PrivatePcscd = field(init=False)
     port: int = field(init=False)
@@ -80,7 +81,7 @@ class Stage:
         self.custodians.make()
         self.kms("init", *self.custodians.options)
         self.kms("generate")
-        self.kms("epoch", "--rsa-bits", str(self.rsa_bits))
+        self.kms("epoch", *(("--p256",) if self.p256 else ("--rsa-bits", str(self.rsa_bits))))
         self.kms("export", "--out", self._path("kms.pem"))
         if self.hsm is not None:
             self.hsm.make_token(self.roles, self.folder, self._token("access"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kioskd.demo.softhsm import SoftHsm
 from kioskd.demo.stage import START_S, Stage
 from kioskd.edges.tls import server_context
 from kioskd.virtual.card import VirtualCard
@@ -39,6 +40,8 @@ class BenchStage:
 
     folder: Path
     cards: int
+    p256: bool = False
+    hsm: SoftHsm | None = None
     stage: Stage = field(init=False)
     _stack: ExitStack = field(init=False, default_factory=ExitStack)
     _access: subprocess.Popen[str] = field(init=False)
@@ -62,7 +65,7 @@ class BenchStage:
         self._stack.close()
 
     def _set_up(self) -> None:
-        stage = self.stage = self._stack.enter_context(Stage(self.folder / "stage"))
+        stage = self.stage = self._stack.enter_context(Stage(self.folder / "stage", p256=self.p256, hsm=self.hsm))
         stage.make_keys()
         self._access = self._start("tests.bench.watched_access", "serve", "--config", f"{stage.folder}/access.yaml")
         stage.roles.until(lambda: stage.roles.status("access") is not None, "no access server", START_S)

@@ -5,6 +5,7 @@ stop-watch costs some microseconds a tap.
 """
 
 import functools
+import itertools
 import json
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from kioskd.access.cli import main
 from kioskd.edges.link_server import ServerLink
+from kioskd.edges.pkcs11.vault import TokenVault
 from kioskd.edges.store import SqlStore
 from kioskd.rekey.wire import Message, Refuse, ScriptMessage, Verdict
 from kioskd.virtual.vault import SoftVault
@@ -79,8 +81,8 @@ def _counted(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _put_on_the_watch() -> None:
-    for verb in VERBS:
-        setattr(SoftVault, verb, _timed(verb, getattr(SoftVault, verb)))
+    for vault, verb in itertools.product((SoftVault, TokenVault), VERBS):
+        setattr(vault, verb, _timed(verb, getattr(vault, verb)))
     SqlStore._transact = _timed("store", SqlStore._transact)  # type: ignore[method-assign]
     for write in WRITES:
         setattr(SqlStore, write, _counted(getattr(SqlStore, write)))

@@ -19,6 +19,8 @@ from pkcs11 import Attribute, KeyType, ObjectClass
 
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.bundles import Opened, open_bundle, public_pem, public_spki, same_block
+from kioskd.edges.pkcs11.notes import note as write_note
+from kioskd.edges.pkcs11.notes import notes
 from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.errors import BadBundle, NotArmed, UsedBefore, VaultError
 from kioskd.gp.keys import KeyRole
@@ -150,7 +152,8 @@ class TokenCustody:
         return krkdb, private
 
     def _journal_keys(self) -> tuple[Any, Any]:
-        return self._need(SECRET, _JOURNAL_WRAP), self._need(SECRET, _JOURNAL_MAC)
+        wrap, mac = self._need(SECRET, _JOURNAL_WRAP), self._need(SECRET, _JOURNAL_MAC)
+        return self._token.ready(wrap), self._token.ready(mac)
 
     def _need(self, kind: ObjectClass, label: str) -> Any:
         found = self._token.find(kind, label)
@@ -163,7 +166,7 @@ class TokenCustody:
     def _take_in(self, bundle: Bundle, opened: Opened) -> None:
         header = bundle.header
         generation, epoch, name = header.generation, header.epoch, f"bundle {header.id.hex()}"
-        if self._token.notes(name):
+        if notes(self._token, name):
             raise UsedBefore(f"bundle {header.id.hex()}: was imported before")
         note = self._epoch_notes().get(epoch)
         self._check(f"MKDB {generation}", opened.mkdb, f"generation {generation}: another block is here")
@@ -182,7 +185,7 @@ class TokenCustody:
         self._store(SECRET, f"KRKDB {epoch}", lambda label: opened.keep_krkdb(label))
         if arming:
             self._store(PRIVATE, f"E {epoch}", lambda label: opened.keep_private(label))
-        self._token.note(name, b"")
+        write_note(self._token, name, b"")
 
     def _check(self, label: str, new: Any, words: str) -> None:
         known = self._token.find(SECRET, label)
@@ -196,7 +199,7 @@ class TokenCustody:
     def _epoch_notes(self) -> dict[int, dict[str, Any]]:
         """What is noted of each epoch. After a crash one may have two notes: what has ended stays so."""
         merged: dict[int, dict[str, Any]] = {}
-        for label, content in self._token.notes("epoch "):
+        for label, content in notes(self._token, "epoch "):
             epoch, note = int(label.split()[1]), json.loads(content)
             before = merged.get(epoch, note)
             generation = max(before["generation"], note["generation"])
@@ -206,7 +209,7 @@ class TokenCustody:
     def _note_epoch(self, epoch: int, *, ended: bool, generation: int | None = None) -> None:
         known = self._epoch_notes().get(epoch, {"generation": 0, "ended": False})
         value = {"generation": known["generation"] if generation is None else generation, "ended": ended}
-        self._token.note(f"epoch {epoch}", json.dumps(value).encode())
+        write_note(self._token, f"epoch {epoch}", json.dumps(value).encode())
 
 
 def _state(krkdb: bool, private: bool, *, ended: bool) -> EpochState:

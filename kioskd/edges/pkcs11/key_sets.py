@@ -68,7 +68,8 @@ class TokenKeySets(TokenCustody):
         """A new replacement key set; `NotArmed` unless the epoch issues here."""
         check_label(label, "KRK")
         with self._token.guard("mint"):
-            krkdb, public = self._issuing(label.number)
+            block, public = self._issuing(label.number)
+            krkdb = self._token.ready(block)
             session = self._token.session
             if self.trusted_only and not public[Attribute.TRUSTED]:
                 raise VaultError(f"epoch {label.number}: its public key is not marked as trusted: `kioskd hsm trust`")
@@ -90,7 +91,7 @@ class TokenKeySets(TokenCustody):
         """The replacement key set of a cryptogram; `NotArmed` unless the epoch is armed here."""
         check_label(label, "KRK")
         with self._token.guard(f"the cryptogram of epoch {label.number}"):
-            krkdb, private = self._armed(label.number)
+            krkdb, private = map(self._token.ready, self._armed(label.number))
             agreed = curve.is_curve(private)
             check_cryptogram(cryptogram, label, curve=agreed)
             named = agreed_rnd(label, cryptogram.value)[1] if agreed else label
@@ -111,7 +112,7 @@ class TokenKeySets(TokenCustody):
         """
         check_label(label, "MK")
         with self._token.guard("derive"):
-            block, known = self._block(label.number), self._masters.get(label)
+            block, known = self._token.ready(self._block(label.number)), self._masters.get(label)
             if known is not None and known in self._sets:
                 self._uses[known] += 1
                 return known
@@ -129,7 +130,7 @@ class TokenKeySets(TokenCustody):
             found = [self._token.find(ObjectClass.SECRET_KEY, f"factory {name} {role}") for role in KeyRole]
             if None in found:
                 raise NotArmed(f"factory set {name}: is not here; import it")
-            enc, mac, dek = (TokenKey(one) for one in found)
+            enc, mac, dek = (TokenKey(self._token.ready(one)) for one in found)
             return self._keep(TokenSet(enc, mac, dek, enc.handle.key_length, lasting=True))
 
     def _next(self) -> int:

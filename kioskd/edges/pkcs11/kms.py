@@ -13,6 +13,8 @@ from pkcs11 import Attribute, KeyType, ObjectClass
 
 from kioskd.edges.pkcs11 import curve, templates
 from kioskd.edges.pkcs11.bundles import public_spki
+from kioskd.edges.pkcs11.notes import note as write_note
+from kioskd.edges.pkcs11.notes import notes
 from kioskd.edges.pkcs11.signing import make_signing_pair, public_bytes, signature
 from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.edges.pkcs11.wrapping import wrap_secret, wrap_to
@@ -51,14 +53,14 @@ class TokenSigner:
     def head(self) -> tuple[int, bytes]:
         """The number and digest of the transcript's newest entry, as far as this token was told."""
         with self._token.guard("transcript's head"):
-            heads = [json.loads(value) for _, value in self._token.notes(_HEAD)]
+            heads = [json.loads(value) for _, value in notes(self._token, _HEAD)]
         number, digest = max(heads) if heads else (0, BEGINNING.hex())
         return int(number), bytes.fromhex(digest)
 
     def remember_head(self, number: int, digest: bytes) -> None:
         """Notes the transcript's newest entry."""
         with self._token.guard("transcript's head"):
-            self._token.note(_HEAD, json.dumps([number, digest.hex()]).encode())
+            write_note(self._token, _HEAD, json.dumps([number, digest.hex()]).encode())
 
     def _need(self, kind: ObjectClass, label: str) -> Any:
         found = self._token.find(kind, label)
@@ -120,7 +122,7 @@ class TokenKms(TokenSigner):
         """
         check_destroy(number, number in self.holdings().armed)
         with self._token.guard("destruction"):
-            self._token.note(f"destroyed {number}", b"")
+            write_note(self._token, f"destroyed {number}", b"")
             for kind, label in ((SECRET, f"KRKDB {number}"), (PUBLIC, f"E {number}"), (PRIVATE, f"E {number}")):
                 found = self._token.find(kind, label)
                 if found is not None:
@@ -167,23 +169,23 @@ class TokenKms(TokenSigner):
         if note.purpose is BundlePurpose.SHARE:
             check_share(note.generation, note.generation in held.generations)
             with self._token.guard("release"):
-                self._token.note(f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
+                write_note(self._token, f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
             return
         known = note.epoch in (*held.issuing, *held.armed)
         ended = note.epoch in held.armed and note.purpose is BundlePurpose.ISSUE
         check_release(note.generation, note.epoch, note.generation in held.generations, known, ended)
         with self._token.guard("release"):
             if note.purpose is BundlePurpose.REPLACE:
-                self._token.note(f"armed {note.epoch}", b"")
-            self._token.note(f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
+                write_note(self._token, f"armed {note.epoch}", b"")
+            write_note(self._token, f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
 
     def holdings(self) -> KmsHoldings:
         """What is held, in numbers."""
         with self._token.guard(f"token {self._token.label}"):
-            armed = {int(label.split()[1]) for label, _ in self._token.notes("armed ")}
-            noted = {int(label.split()[1]) for label, _ in self._token.notes("destroyed ")}
+            armed = {int(label.split()[1]) for label, _ in notes(self._token, "armed ")}
+            noted = {int(label.split()[1]) for label, _ in notes(self._token, "destroyed ")}
             epochs = sorted(self._numbers(PRIVATE, "E "))
-            releases = [from_plain(Release, json.loads(value)) for _, value in self._token.notes("release ")]
+            releases = [from_plain(Release, json.loads(value)) for _, value in notes(self._token, "release ")]
             return KmsHoldings(
                 fingerprint=fingerprint_of(read_kms_key(self.public_key())),
                 generations=tuple(sorted(self._numbers(SECRET, "MKDB "))),

@@ -10,6 +10,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, exceptions
 from kioskd.edges.pkcs11 import curve, templates
 from kioskd.edges.pkcs11.bundles import public_pem, public_spki, public_template, take_private
 from kioskd.edges.pkcs11.kms import TokenKms
+from kioskd.edges.pkcs11.notes import note as write_note
 from kioskd.edges.pkcs11.token import destroyed_after
 from kioskd.edges.pkcs11.wrapping import unwrap_by, unwrap_secret, wrap_to
 from kioskd.errors import BadBundle, VaultError
@@ -88,7 +89,7 @@ def restore(kms: TokenKms, backup: Backup, from_key: bytes) -> None:
         raise VaultError(f"token {token.label}: has keys of its own; restore into an empty one")
     with token.guard("restore"):
         for epoch in backup.armed:
-            token.note(f"armed {epoch}", b"")
+            write_note(token, f"armed {epoch}", b"")
         try:
             kek = unwrap_by(token.find(PRIVATE, _RESTORE), backup.kek, templates.kek())
         except exceptions.PKCS11Error as wrong:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, attributes, exceptions
+from pkcs11 import Attribute, Mechanism, ObjectClass, attributes, exceptions
 
 from kioskd.edges.pkcs11.module import load, module_lock, restart
 from kioskd.errors import HsmFull, HsmGone, HsmPin, VaultError
@@ -17,8 +17,7 @@ from kioskd.secret import Secret
 
 T = TypeVar("T")
 
-APPLICATION = "kioskd"
-_NOTE = "note: "
+_COPY = "copy"
 _LOGINS = 3  # logins of two processes at once fail now and then
 
 # The binding has no handler for array attributes, and without one it crashes.
@@ -37,12 +36,6 @@ attributes.ATTRIBUTE_TYPES[Attribute.ALLOWED_MECHANISMS] = (
     lambda mechanisms: b"".join(struct.pack("L", int(one)) for one in mechanisms),
     lambda raw: [one for (one,) in struct.iter_unpack("L", raw)],
 )
-
-_USELESS = {
-    **dict.fromkeys((Attribute.ENCRYPT, Attribute.DECRYPT, Attribute.SIGN, Attribute.VERIFY), False),
-    **dict.fromkeys((Attribute.WRAP, Attribute.UNWRAP, Attribute.DERIVE, Attribute.EXTRACTABLE), False),
-    Attribute.SENSITIVE: True,
-}
 
 _GONE = (
     exceptions.DeviceError,
@@ -83,6 +76,7 @@ class Token:
     def __init__(self, path: str, label: str, pin: Secret, parameters: str = "", configuration: str = "") -> None:
         self.label, self._path, self._pin, self._lost = label, path, pin, False
         self._found: dict[tuple[ObjectClass, str], Any] = {}
+        self._copies: dict[Any, Any] = {}
         self._labels: tuple[str, ...] = ()
         self._library = load(path, parameters, configuration)
         with translated(f"token {label}"):
@@ -97,6 +91,7 @@ class Token:
     def session(self, made: Any) -> None:
         self._session = made
         self._found.clear()  # no handle outlives the session in which it was found
+        self._copies.clear()
 
     @contextmanager
     def guard(self, what: str) -> Iterator[None]:
@@ -171,58 +166,50 @@ class Token:
         known = self._found.get((kind, label))
         if known is not None:
             return known
-        found = self._objects({Attribute.CLASS: kind, Attribute.LABEL: label})
+        found = self.objects({Attribute.CLASS: kind, Attribute.LABEL: label})
         if len(found) > 1:
             raise VaultError(f"token {self.label}: two objects are called {label!r}")
         if found:
             self._found[kind, label] = found[0]
         return found[0] if found else None
 
+    def ready(self, found: Any) -> Any:
+        """The object to work with: the one that was found, or in NSS a copy in the session, with the same attributes.
+
+        NSS opens its database, and derives a key from the PIN, at every use of a key that lasts: 1 ms each time.
+        """
+        if self.bounded:
+            return found
+        if found not in self._copies:
+            self._copies[found] = found.copy({Attribute.TOKEN: False, Attribute.LABEL: _COPY})
+        return self._copies[found]
+
     def seen(self, labels: tuple[str, ...]) -> None:
         """Forgets what was found, if the labels in the token are others than the last time."""
         if labels != self._labels:
             self._labels = labels
-            self._found.clear()
+            self._forget()
 
     def destroy(self, one: Any) -> None:
-        """Destroys an object that lasts."""
-        self._found.clear()
+        """Destroys an object that lasts, and what was copied from any."""
+        self._forget()
         one.destroy()
+
+    def _forget(self) -> None:
+        """Forgets what was found; no copy outlives that."""
+        copies = list(self._copies.values())
+        self._found.clear()
+        self._copies.clear()
+        for each in copies:
+            each.destroy()
 
     def labels(self, kind: ObjectClass) -> tuple[str, ...]:
         """The labels of all objects of a class."""
-        return tuple(one[Attribute.LABEL] for one in self._objects({Attribute.CLASS: kind}))
+        return tuple(one[Attribute.LABEL] for one in self.objects({Attribute.CLASS: kind}))
 
-    def notes(self, prefix: str) -> tuple[tuple[str, bytes], ...]:
-        """The notes whose label begins so: what is known of keys, no keys."""
-        kind, value = self._note_form
-        found = ((one[Attribute.LABEL], one) for one in self._objects(kind))
-        notes = ((label.removeprefix(_NOTE), one) for label, one in found if label.startswith(_NOTE + prefix))
-        return tuple((label, bytes(one[value])) for label, one in notes)
-
-    def note(self, label: str, content: bytes) -> None:
-        """Writes a note; the older one of that label is taken away afterwards, so there is always one."""
-        kind, value = self._note_form
-        wanted = {**kind, Attribute.LABEL: _NOTE + label}
-        before = self._objects(wanted)
-        if self.bounded:
-            made = {**wanted, value: content, Attribute.TOKEN: True, Attribute.PRIVATE: True}
-            self.session.create_object(made)
-        else:
-            self.session.generate_key(KeyType.AES, 128, store=True, label=_NOTE + label, id=content, template=_USELESS)
-        for one in before:
-            one.destroy()
-
-    def _objects(self, template: dict[Attribute, Any]) -> list[Any]:
+    def objects(self, template: dict[Attribute, Any]) -> list[Any]:
         """Every object that fits, the search ended: one that is left open is in the way of the next."""
         return list(self.session.get_objects(template))
-
-    @property
-    def _note_form(self) -> tuple[dict[Attribute, Any], Attribute]:
-        """A data object; in NSS, which keeps none, a key that may do nothing, with the note as its id."""
-        if self.bounded:
-            return {Attribute.CLASS: ObjectClass.DATA, Attribute.APPLICATION: APPLICATION}, Attribute.VALUE
-        return {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES}, Attribute.ID
 
 
 def destroyed_after(objects: list[Any], work: Callable[[], T]) -> T:
