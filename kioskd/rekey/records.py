@@ -28,7 +28,7 @@ class Purpose(StrEnum):
     ISSUE_KRK = "issue-krk"
     CONCLUDE = "conclude"  # delete the factory set, prove the rest
     ROTATE = "rotate"  # replace the KRK by another, in the other slot
-    LOCATE = "locate"  # change nothing, prove which KRK an earlier rotation left
+    LOCATE = "locate"  # put nothing, prove which KRK an earlier rotation left
 
     @property
     def of_rotation(self) -> bool:
@@ -242,9 +242,17 @@ class CardState:
 
     @property
     def rotating(self) -> Cryptogram | None:
-        """The newest KRK that a rotation sent since the last proof: it may be the card's, or the one before it is."""
-        sent = (one.cryptogram for one in self.intents if one.purpose is Purpose.ROTATE and one.number > self.settled)
-        return next(reversed([one for one in sent if one is not None]), None) if not self.doubtful else None
+        """The KRK that is to be proven in an open case of rotation: the newest that was sent, or the one there was.
+
+        If one was sent, it may be the card's, or the one before it is.
+        """
+        last, closed = self.last, self.closed
+        if closed is None or last is None or self.doubtful or last.number <= self.settled:
+            return None
+        if not last.purpose.of_rotation:
+            return None
+        since = (one for one in reversed(self.intents) if one.number > self.settled)
+        return next((one.cryptogram for one in since if one.cryptogram is not None), closed.krk)
 
     @property
     def next_install(self) -> int:

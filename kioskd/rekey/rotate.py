@@ -51,8 +51,11 @@ def _rotate_once(
     """One session, one script, and the case closed if its report proves where the KRK is."""
     session = yield from _session(desk, state, hearsay)
     plan = Plan(Purpose.LOCATE, read_keys=True)
-    if session.krk is not None and epoch is not None:
+    if session.krk is not None and epoch is not None and not _kept_both(desk.subject, state):
         plan = yield from _put(desk, state, session.krk, epoch)
+    elif session.krk is not None:
+        # The one that has answered stays; what an attempt may have left beside it goes.
+        plan = Plan(Purpose.LOCATE, deletes=(desk.subject.profile.next_krk_kvn(session.krk.kvn),), read_keys=True)
     state, found, _ = yield from run(desk, state, session, plan)
     yield from conclude_rotation(desk.subject, state, found)
     return found
@@ -64,6 +67,9 @@ def _session(desk: Desk, state: CardState, hearsay: KeyInformation | None) -> Co
     old, master, moved = state.closed.krk, state.closed.master, state.rotating
     if moved is None:
         return (yield from open_krk(desk, state, hearsay))
+    if moved == old:  # nothing was sent: a script that only looks did not come back
+        opened = yield from greet(desk, state, master.kvn)
+        return (yield from verify(opened, (DeriveMaster(desk.subject.master_label(master)),)))
     first, second = old.kvn, master.kvn
     if hearsay is not None and old.kvn not in hearsay.kvns:
         first, second = second, first
@@ -103,6 +109,20 @@ def conclude_rotation(subject: Subject, state: CardState, found: Found) -> Conve
     old = next((one for one in state.krks if intent.opened_krk and one.install == intent.opened_krk), None)
     if old is not None and keys == expected_entries(subject, state, old, master):
         yield from Remember(Closed(found.number, intent.purpose, master, old, Receipt.NONE))
+
+
+def _kept_both(subject: Subject, state: CardState) -> bool:
+    """Whether the card put the new set, says its receipt, beside the one that it was to take the place of.
+
+    Without that receipt the set in the other slot may be anybody's, and was in the way of ours.
+    """
+    assert state.closed is not None
+    moved, old, master = state.rotating, state.closed.krk, state.closed.master
+    if moved is None:
+        return False
+    both = expected_entries(subject, state, moved, master) | subject.profile.entries(old.kvn)
+    seen = (one for number, one in state.found.items() if number > state.settled and one.receipt is Receipt.MATCH)
+    return any(one.key_information is not None and frozenset(one.key_information) == both for one in seen)
 
 
 def _receipt(state: CardState, krk: Cryptogram) -> Receipt:

@@ -127,9 +127,9 @@ def test_one_cut_anywhere_is_repaired() -> None:
 
 @pytest.mark.slow
 def test_any_two_cuts_are_repaired() -> None:
-    begun = len(points(_replaced()))
+    begun = len(points(replaced_card()))
     for first in range(begun):
-        once = _replaced()
+        once = replaced_card()
         cut_tap(once, first, "k1")
         for second in range(len(points(once.fork()))):
             world = once.fork()
@@ -137,7 +137,7 @@ def test_any_two_cuts_are_repaired() -> None:
             finish(world, (first, second))
 
 
-def _replaced() -> World:
+def replaced_card() -> World:
     world = due()
     world.rotates = False
     assert tap(Kiosk(world)) == "done"
@@ -154,10 +154,10 @@ def test_one_lie_anywhere_closes_nothing_falsely_and_the_card_is_finished_by_a_g
         "the key information of before": lambda _: keys_of(KRK, NEW_MASTER),
         "both": lambda _: keys_of(KRK, OTHER, NEW_MASTER),
     }
-    kiosk = Forger(_replaced(), "k1")
+    kiosk = Forger(replaced_card(), "k1")
     tap(kiosk)
     for at, (name, lie) in itertools.product(range(kiosk.count), lies.items()):
-        world = _replaced()
+        world = replaced_card()
         lying_tap(world, {at: lie})
         lying_tap(world, {at: lie})
         finish(world, (at, name))
@@ -168,7 +168,7 @@ def test_one_lie_anywhere_closes_nothing_falsely_and_the_card_is_finished_by_a_g
 def test_a_card_that_fails_any_subset_of_a_rotation_is_finished_and_always_opened(obeys: bool) -> None:
     for size in range(1, 5):
         for failing in itertools.combinations(range(6), size):
-            world = _replaced()
+            world = replaced_card()
             world.card.fails_at = frozenset(failing)
             tap(Kiosk(world, "k1", obeys=obeys))
             assert honest_tap(world) in ("done", "nothing-to-do", "already-done"), failing
@@ -176,7 +176,7 @@ def test_a_card_that_fails_any_subset_of_a_rotation_is_finished_and_always_opene
 
 
 def test_a_report_that_comes_late_says_where_the_krk_is_and_that_its_key_was_not_seen() -> None:
-    world = _replaced()
+    world = replaced_card()
     kiosk = Kiosk(world, "k1")
     kiosk.bend = _withheld
     tap(kiosk)
@@ -194,7 +194,7 @@ def _withheld(script: Script, report: Report) -> Report:
 
 
 def test_a_rotation_whose_report_is_lost_is_concluded_in_a_session_of_the_proven_master_set() -> None:
-    world = _replaced()
+    world = replaced_card()
     kiosk = Kiosk(world, "k1")
     kiosk.bend = _withheld
     tap(kiosk)
@@ -208,7 +208,7 @@ def test_a_rotation_whose_report_is_lost_is_concluded_in_a_session_of_the_proven
 def test_key_information_in_the_clear_that_lies_about_the_slot_costs_a_greeting_and_no_attempt() -> None:
     for lie in (keys_of(KRK, NEW_MASTER), keys_of(OTHER, NEW_MASTER)):
         for cut in (True, False):
-            world = _replaced()
+            world = replaced_card()
             if cut:
                 _cut_before_put(world)
             else:
@@ -229,7 +229,7 @@ def _cut_before_put(world: World) -> None:
 
 
 def test_what_an_earlier_attempt_may_have_left_is_deleted_before_the_next_one() -> None:
-    world = _replaced()
+    world = replaced_card()
     _cut_before_put(world)
     world.plant(stranger(OTHER))
     assert tap(Kiosk(world, "k2")) == "done"
@@ -237,7 +237,7 @@ def test_what_an_earlier_attempt_may_have_left_is_deleted_before_the_next_one() 
 
 
 def test_a_stranger_in_the_other_slot_is_never_taken_for_the_new_krk() -> None:
-    world = _replaced()
+    world = replaced_card()
     world.card.options = replace(world.card.options, slots=3)
     world.plant(stranger(OTHER))
     assert tap(Kiosk(world)) == "done"
@@ -245,7 +245,7 @@ def test_a_stranger_in_the_other_slot_is_never_taken_for_the_new_krk() -> None:
 
 
 def test_a_wrong_receipt_never_closes_on_the_key_information() -> None:
-    world = _replaced()
+    world = replaced_card()
     world.card.receipts_are_wrong = True
     kiosk = Kiosk(world)
     for _ in range(3):
@@ -255,7 +255,7 @@ def test_a_wrong_receipt_never_closes_on_the_key_information() -> None:
 
 
 def test_an_old_report_proves_nothing_about_a_newer_attempt() -> None:
-    world = _replaced()
+    world = replaced_card()
     kiosk = Kiosk(world, "k1")
     _cut_before_put(world)
     (number,) = (one.number for one in world.state.intents if one.purpose is Purpose.ROTATE)
@@ -295,7 +295,7 @@ def test_a_card_that_kept_its_krk_is_replaced_under_it_later() -> None:
 
 
 def test_a_rotation_that_was_begun_is_closed_also_if_no_epoch_issues_any_more() -> None:
-    world = _replaced()
+    world = replaced_card()
     _cut_before_put(world)
     ended = world.fork(armed())
     assert tap(Kiosk(ended)) in ("done", "already-done")

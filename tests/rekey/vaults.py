@@ -115,6 +115,14 @@ def rotating(epoch: int) -> Keys:
 
 
 @functools.cache
+def both() -> Keys:
+    """The access server's vault, armed for epochs 1 and 2 with generation 3."""
+    rotating(EPOCHS - 1)
+    arms = tuple((BundlePurpose.REPLACE, 3, epoch) for epoch in (1, 2))
+    return _brought("both", "rotating-1", *arms)
+
+
+@functools.cache
 def everything() -> Keys:
     """A vault that every epoch's private key came to: for tests that look at what a card has."""
     rotating(EPOCHS - 1)  # the key management server releases no issuing keys afterwards

@@ -154,7 +154,7 @@ class World:
         factory = self.card.memory.at(DEFAULT_PROFILE.factory_kvn)
         intents = [one for one in self.log if isinstance(one, Intent)]
         masters = [one.master for one in intents if one.master is not None]
-        krks = [one.cryptogram for one in intents if one.cryptogram is not None]
+        krks = self.state.krks
         assert factory or any(map(self.holds_krk, krks)) or any(map(self.holds_master, masters)), "nothing opens it"
 
     def assert_closed_truly(self) -> None:
