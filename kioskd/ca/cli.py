@@ -44,7 +44,7 @@ def _issued(options: argparse.Namespace) -> tuple[Issued, str]:
             hosts = tuple(options.host)
             days = options.days or SERVER_DAYS
             issued = issue_server(options.dir, options.name, hosts, options.out, days, options.not_before)
-            return issued, "name both files in the access server's configuration."
+            return issued, "name both files in that server's configuration."
         case role:
             days = options.days or CLIENT_DAYS
             issued = issue_client(options.dir, Role(role), options.name, options.out, days, options.not_before)

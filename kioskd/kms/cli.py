@@ -43,9 +43,10 @@ def _init(options: argparse.Namespace) -> list[str]:
         policy = Policy(1, options.quorum, people)
     except ValueError as wrong:
         raise BadConfiguration(f"--custodian and --quorum: {wrong}") from wrong
-    check_free(options.transcript)
+    file = _transcript(options)
+    check_free(file)
     vault = create_vault(options)
-    with opened(options.transcript, vault, new=True) as transcript:
+    with opened(file, vault, new=True) as transcript:
         transcript.append(Founded(policy), int(time.time()))
     return [
         f"Made {options.vault or options.token} with a signing key.",
@@ -134,9 +135,15 @@ def _ceremonies(options: argparse.Namespace) -> Ceremonies | RemoteCeremonies:
     """The desk of the vault that is named, or of the service at the other end of the network."""
     if options.at is not None:
         return RemoteCeremonies(server_of(options))
+    file = _transcript(options)
+    return Ceremonies(open_vault(options), file)
+
+
+def _transcript(options: argparse.Namespace) -> Path:
     if options.transcript is None:
         raise BadConfiguration("--transcript: is missing: the file in which every ceremony is kept")
-    return Ceremonies(open_vault(options), options.transcript)
+    file: Path = options.transcript
+    return file
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -64,6 +64,20 @@ def test_nothing_is_done_before_two_custodians_have_approved(stocked: Desk, caps
     assert "the next generation is 3 by now" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["init", "list", "request generate", "execute"])
+def test_without_a_transcript_nothing_is_done(stocked: Desk, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = {
+        "init": ("--custodian", "alice=@alice.pem", "--custodian", "bob=@bob.pem", "--quorum", "2"),
+        "request generate": ("--out", "@other"),
+        "execute": ("@request",),
+    }
+    vault = ("--vault", "@new" if command == "init" else "@kms", "--passphrase-file", "@phrase")
+    assert main([*command.split(), *stocked.paths((*vault, *words.get(command, ())))]) == 2
+    said = capsys.readouterr()
+    assert said.err == "--transcript: is missing: the file in which every ceremony is kept\n" and said.out == ""
+    assert not (stocked.folder / "new").exists()
+
+
 def test_a_p256_epoch_is_asked_for_in_its_own_words_and_made(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert stocked.act("epoch", "--p256") == 0
     said = capsys.readouterr().out

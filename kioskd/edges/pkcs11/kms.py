@@ -180,8 +180,10 @@ class TokenKms(TokenSigner):
             write_note(self._token, f"release {note.id.hex()}", json.dumps(to_plain(note)).encode())
 
     def holdings(self) -> KmsHoldings:
-        """What is held, in numbers."""
+        """What is held, in numbers; a token that was lost is logged in to again first."""
+        self._token.revive()
         with self._token.guard(f"token {self._token.label}"):
+            self._token.seen((*self._token.labels(SECRET), "", *self._token.labels(PRIVATE)))
             armed = {int(label.split()[1]) for label, _ in notes(self._token, "armed ")}
             noted = {int(label.split()[1]) for label, _ in notes(self._token, "destroyed ")}
             epochs = sorted(self._numbers(PRIVATE, "E "))
