@@ -41,7 +41,8 @@ def test_the_rates_of_each_provider() -> None:
             f"{one['replacements']:>11.0f}{100 * one['replacing share']:>8.0f}%"
             f"{one['replacements'] / one['floor replacements']:>9.2f}{both:>8.0f}  {beside}"
         )
-    lines.append("of floor: against recover_krk alone, in the same run; two: replacements a second of two processes")
+    lines.append("each the best of six slices; of floor: against recover_krk alone, in the same run")
+    lines.append("two: replacements a second of two processes at once")
     record("The vault, HSM side", lines, began)
 
 

@@ -32,6 +32,7 @@ from tests.vault.contract.keepers import HOST
 from tests.vault.contract.test_vault_contract import Chip
 
 T = TypeVar("T")
+SLICES = 6
 CARD = CardId("cplc", b"0123456789")
 KRK = KeyLabel("KRK", 1, 1, "gp-scp03-aes128", 0x3E, CARD)
 MASTER = KeyLabel("MK", 2, 2, "gp-scp03-aes128", 0x32, CARD)
@@ -137,8 +138,12 @@ def _at(label: KeyLabel, generation: int) -> KeyLabel:
 
 
 def rate(work: Callable[[], None], seconds: float) -> float:
-    """How often a second, without the card's own time."""
+    """How often a second, without the card's own time: in the best of six slices, for whatever disturbs only slows."""
     work()
+    return max(_slice(work, seconds / SLICES) for _ in range(SLICES))
+
+
+def _slice(work: Callable[[], None], seconds: float) -> float:
     Card.spent, began, count = 0.0, time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
         work()

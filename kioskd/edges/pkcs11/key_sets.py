@@ -166,11 +166,11 @@ class TokenKeySets(TokenCustody):
 
 
 def _krk(krkdb: Any, rnd: Any, label: KeyLabel) -> TokenSet:
-    """T_j leave the token, as scheme 1 has it: secrets that alone open nothing."""
+    """T_j leave the token, as the schemes have it: secrets that alone open nothing. 128 bits need T_1 alone."""
 
     def member(role: KeyRole, bits: int) -> Any:
         info, block = label.info(role.value), TokenKey(krkdb)
-        return _derived(rnd, b"".join(block.cmac(bytes((j,)) + info) for j in (1, 2)), bits)
+        return _derived(rnd, b"".join(block.cmac(bytes((j,)) + info) for j in ((1,) if bits == 128 else (1, 2))), bits)
 
     return _members(label.bits, member)
 
