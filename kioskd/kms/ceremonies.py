@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kioskd.errors import BadConfiguration
+from kioskd.errors import BadConfiguration, NotApproved
 from kioskd.kms.acts import Files, check_files, check_possible, check_words, perform
 from kioskd.kms.transcript_file import opened
 from kioskd.ports import KmsVault
@@ -60,6 +60,8 @@ class Ceremonies:
         check_files(asked, files)
         now = int(time.time())
         with opened(self.transcript, self.vault) as transcript:
+            if asked.digest not in transcript.ceremony.requests:  # its words were not looked at
+                raise NotApproved("no such request was made here, or it was altered")
             check_possible(self.vault, asked)  # with the transcript held: nobody makes the same generation meanwhile
             for approval in given:
                 if approval.custodian not in transcript.ceremony.approved.get(approval.request, ()):

@@ -78,6 +78,25 @@ def test_without_a_transcript_nothing_is_done(stocked: Desk, command: str, capsy
     assert not (stocked.folder / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("act", "details"),
+    [
+        ("generate", {"generation": "two"}),
+        ("epoch", {"epoch": "1", "bits": "many"}),
+        ("epoch", {"epoch": "x", "curve": "P-256"}),
+        ("destroy", {"epoch": "one", "servers": "none"}),
+    ],
+)
+def test_a_forged_request_whose_words_are_no_numbers_is_refused_in_a_sentence(
+    stocked: Desk, act: str, details: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = json.loads((stocked.folder / "request").read_bytes())
+    forged |= {"act": act, "details": [{"name": name, "value": details[name]} for name in sorted(details)]}
+    (stocked.folder / "forged").write_text(json.dumps(forged))
+    assert stocked.execute(name="forged", who=()) == 2
+    assert capsys.readouterr().err == "no such request was made here, or it was altered\n"
+
+
 def test_a_p256_epoch_is_asked_for_in_its_own_words_and_made(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert stocked.act("epoch", "--p256") == 0
     said = capsys.readouterr().out

@@ -219,6 +219,14 @@ def test_a_request_whose_words_could_not_be_done_is_refused_before_anybody_appro
     assert len(service.speak("operator", "GET", REQUESTS)) == 2
 
 
+def test_a_forged_request_whose_words_are_no_numbers_is_refused_in_a_sentence(service: Service) -> None:
+    assert service.ask("generate") == 0
+    forged = to_plain(asked(service)) | {"details": [{"name": "generation", "value": "two"}]}
+    with pytest.raises(Refusal, match="no such request was made here"):
+        service.speak("operator", "POST", EXECUTIONS, {"request": forged, "approvals": [], "to": ""})
+    assert "Traceback" not in service.roles.log("kms").read_text()
+
+
 def raw(service: Service, path: str, body: bytes, method: str = "POST") -> tuple[int, bytes]:
     """What the operator's certificate gets for a body that no client of ours would send."""
     tls = ssl.create_default_context(cafile=str(service.folder / "ca" / "ca.crt"))
