@@ -27,6 +27,14 @@ _TAPS = (
         "Check the link; the report is sent by itself.",
     ),
     Outcome(
+        "adopted",
+        "K105",
+        Severity.GOOD,
+        "Done. Take your card.",
+        "A card that was issued elsewhere has a replacement set now; it is recorded as master-bound.",
+        "Nothing to do; reissue it when you can.",
+    ),
+    Outcome(
         "already-done",
         "K102",
         Severity.GOOD,
@@ -154,6 +162,22 @@ _TAPS = (
         "This card cannot be used here.",
         "The card's secure channel is not the one of its profile.",
         "Check the card's profile.",
+    ),
+    Outcome(
+        "card-unfit",
+        "K213",
+        Severity.FAULT,
+        "This card cannot be updated here. Your card works as before.",
+        "The card's profile rules the operation out, or no profile fits the card; nothing was changed.",
+        "Read the sentence in the log; `kioskd profile check` says the same before a card comes.",
+    ),
+    Outcome(
+        "card-blocked",
+        "K214",
+        Severity.NOTICE,
+        "This card is not accepted. Please ask your card's issuer.",
+        "The operators have put this card on the list of blocked cards; nothing was changed.",
+        "`kioskd access blocked` tells why; `kioskd access unblock CARD` lets it in again.",
     ),
     # The reader
     Outcome(

@@ -115,8 +115,15 @@ class Channels(Protocol):
         """A secure channel; refuses an answer that `proves` refuses."""
         ...
 
-    def wrap_key_set(self, channel: ChannelHandle, new: KeyHandle) -> tuple[KeyField, ...]:
-        """PUT KEY's fields, ENC MAC DEK, under the channel's key set."""
+    def wrap_key_set(self, channel: ChannelHandle, new: KeyHandle, zero_kcv: bool = False) -> tuple[KeyField, ...]:
+        """PUT KEY's fields, ENC MAC DEK and UNLOCK if there is one, under the channel's key set.
+
+        `zero_kcv`: the check values of AES keys are over zeros instead of ones.
+        """
+        ...
+
+    def wrap_unlock_key(self, channel: ChannelHandle) -> bytes:
+        """The unlock key of the channel's key set under its own data encryption key; `VaultError` without one."""
         ...
 
     def wrap_commands(self, channel: ChannelHandle, commands: tuple[CommandAPDU, ...]) -> WrappedScript:

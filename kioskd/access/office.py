@@ -29,6 +29,7 @@ from kioskd.rekey.asks import (
     UseFactorySet,
     WrapCommands,
     WrapKeySet,
+    WrapUnlockKey,
 )
 from kioskd.rekey.profile import Profile
 from kioskd.rekey.records import Closed, Found, Intent, Record
@@ -69,6 +70,12 @@ class Office:
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "vault"))
     tallies: dict[str, int] = field(default_factory=dict)  # outcomes since the start, by name
     recoveries: dict[str, deque[float]] = field(default_factory=dict)  # when, by terminal
+    more: tuple[Profile, ...] = ()  # other families of cards
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """Every family of cards, in the order in which they are tried on an unknown card."""
+        return (self.profile, *self.more)
 
     async def in_vault(self, job: Callable[..., T], *args: Any) -> T:
         """Calls a vault verb: at once if the vault is instant, in the vault's worker if the call may wait."""
@@ -188,8 +195,10 @@ class Answerer:
                 return await go(vault.proves, handle, challenge, answer)
             case OpenChannel(handle, challenge, answer, level):
                 return self._held(await go(vault.open_channel, handle, challenge, answer, level))
-            case WrapKeySet(channel, new):
-                return await go(vault.wrap_key_set, channel, new)
+            case WrapKeySet(channel, new, zero_kcv):
+                return await go(vault.wrap_key_set, channel, new, zero_kcv)
+            case WrapUnlockKey(channel):
+                return await go(vault.wrap_unlock_key, channel)
             case WrapCommands(channel, commands):
                 return await go(vault.wrap_commands, channel, commands)
             case UnwrapResponses(sealed, marks, responses):

@@ -90,7 +90,7 @@ class Session:
             raise Malformed(f"hello from {hello.head.kiosk!r:.40} under the certificate of {self.name}")
         self._received = 1
         log.info("%s: %s connected, software %s", self.name, self.role, hello.software)
-        await self.post(lambda head: Welcome(head, identify_steps(self.office.profile)))
+        await self.post(lambda head: Welcome(head, identify_steps(*self.office.profiles)))
 
     async def _receive(self) -> Message:
         message = await self.link.receive()

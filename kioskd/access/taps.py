@@ -7,10 +7,13 @@ from kioskd.access.office import ATTEMPTS, Answerer, Office, TerminalLine
 from kioskd.drive import drive
 from kioskd.errors import CampaignOver, KioskError, Malformed, TapEnds
 from kioskd.gp.cplc import CardId
+from kioskd.rekey.adopt import adopt
 from kioskd.rekey.evidence import Subject
 from kioskd.rekey.facts import Facts, identify
 from kioskd.rekey.holding import Holdings
 from kioskd.rekey.issue import Order, issue
+from kioskd.rekey.profile import Lock, domains
+from kioskd.rekey.profiles import of_facts, of_record
 from kioskd.rekey.records import CardState, fold
 from kioskd.rekey.replace import replace as replace_keys
 from kioskd.rekey.replace import settle
@@ -31,8 +34,13 @@ async def settle_report(office: Office, terminal: str, late: CardReport) -> bool
     except Malformed:
         return False
     answerer = Answerer(office, terminal, "late", card)
+    answerer.recalled = await office.store.records(card)
+    registered = fold(answerer.recalled).registered
+    if registered is None:
+        return False
     try:
-        return await drive(settle(Subject(card, office.profile), late.report), answerer.answer)
+        subject = Subject(card, of_record(office.profiles, registered))
+        return await drive(settle(subject, late.report), answerer.answer)
     finally:
         await answerer.close()
 
@@ -43,11 +51,11 @@ async def converse(office: Office, terminal: str, role: str, tap: Tap, line: Ter
         raise TapEnds("role-forbidden", f"a {role} may not {tap.purpose}")
     answerer = Answerer(office, terminal, tap.head.tap, line=line)
     try:
-        facts = await drive(identify(tap.answers), answerer.answer)
+        facts = await drive(identify(tap.answers, domains(*office.profiles)), answerer.answer)
         known = await office.store.find((facts.card, *facts.aliases))
         if tap.purpose == "issue":
-            return await _issue(answerer, facts, known)
-        return await _replace(answerer, facts, known)
+            return await _issue(answerer, facts, known, tap.atr)
+        return await _replace(answerer, facts, known, tap.atr)
     except TapEnds as end:
         log.info("tap %s: %s: %s", tap.head.tap, end.name, end.detail)
         await answerer.acknowledge()
@@ -56,12 +64,15 @@ async def converse(office: Office, terminal: str, role: str, tap: Tap, line: Ter
         await answerer.close()
 
 
-async def _replace(answerer: Answerer, facts: Facts, known: CardId | None) -> str:
+async def _replace(answerer: Answerer, facts: Facts, known: CardId | None, atr: bytes) -> str:
     office = answerer.office
-    if known is None:
-        raise TapEnds("unknown-card", str(facts.card))
-    await _admit(answerer, known)
-    desk, state = _desk(answerer, known), await _recalled(answerer)
+    await _admit(answerer, known or facts.card)
+    state = await _recalled(answerer)
+    if state.closed is None and (state.registered is None or state.registered.adopted is not None):
+        return await _adopt(answerer, facts, state, atr)
+    if state.closed is None:
+        raise TapEnds("unknown-card", f"{answerer.known}: its issuance was never proven finished")
+    desk = _desk(answerer, state, facts, atr)
     holdings = await office.in_vault(office.vault.holdings)
     if state.rotating is not None:
         outcome = await drive(rotate(desk, facts.key_information, _newer(holdings, state)), answerer.answer)
@@ -79,12 +90,27 @@ async def _replace(answerer: Answerer, facts: Facts, known: CardId | None) -> st
 
 
 async def _recalled(answerer: Answerer) -> CardState:
-    """The card's records, folded, and kept for the conversation that is next; `TapEnds` for a card not issued."""
+    """The card's records, folded, and kept for the conversation that is next; `TapEnds` for a blocked card.
+
+    A card that was begun is finished, blocked or not: it would be left between two master sets.
+    """
     answerer.recalled = await answerer.office.store.records(answerer.known)
     state = fold(answerer.recalled)
-    if state.closed is None:
-        raise TapEnds("unknown-card", f"{answerer.known}: its issuance was never proven finished")
+    if state.blocked and not (state.open and state.issued):
+        raise TapEnds("card-blocked", f"{answerer.known}: {state.blocked}")
     return state
+
+
+async def _adopt(answerer: Answerer, facts: Facts, state: CardState, atr: bytes) -> str:
+    """A card that is not on record, if its profile names the key set of cards that are adopted."""
+    adopting = tuple(one for one in answerer.office.profiles if one.adopts)
+    if not adopting:
+        raise TapEnds("unknown-card", str(answerer.known))
+    order = await _order(answerer, facts)
+    desk = _desk(answerer, state, facts, atr)
+    if not desk.subject.profile.adopts:
+        raise TapEnds("unknown-card", str(answerer.known))
+    return await drive(adopt(desk, order), answerer.answer)
 
 
 def _due_generation(holdings: Holdings, state: CardState) -> int | None:
@@ -103,7 +129,7 @@ async def _rotate(answerer: Answerer, desk: Desk, holdings: Holdings, outcome: s
     """After a replacement: a KRK of an epoch that is not armed. If it cannot begin, the replacement stands."""
     state = await _recalled(answerer)
     epoch, generation = _newer(holdings, state), _due_generation(holdings, state)
-    if epoch is None or generation is None or not due(state, epoch):
+    if epoch is None or generation is None or not due(desk.subject.profile, state, epoch):
         return outcome
     assert state.closed is not None
     try:
@@ -127,17 +153,21 @@ async def _check_campaign(office: Office, epoch: int, generation: int) -> None:
         raise CampaignOver(f"the window of the campaign {campaign.id} is over")
 
 
-async def _issue(answerer: Answerer, facts: Facts, known: CardId | None) -> str:
-    office = answerer.office
-    holdings = await office.in_vault(office.vault.holdings)
+async def _issue(answerer: Answerer, facts: Facts, known: CardId | None, atr: bytes) -> str:
+    order = await _order(answerer, facts)
+    await _admit(answerer, known or facts.card)
+    state = await _recalled(answerer)
+    return await drive(issue(_desk(answerer, state, facts, atr), order), answerer.answer)
+
+
+async def _order(answerer: Answerer, facts: Facts) -> Order:
+    """What a card gets that is issued or adopted now; `TapEnds` if no epoch is issuing."""
+    holdings = await answerer.office.in_vault(answerer.office.vault.holdings)
     epoch = max(holdings.issuing, default=0)
     generation = holdings.generation_of(epoch)
     if generation is None:
         raise TapEnds("not-armed", "no epoch is issuing: import an issue bundle")
-    card = known or facts.card
-    await _admit(answerer, card)
-    order = Order(generation, epoch, facts.aliases, facts.key_information)
-    return await drive(issue(_desk(answerer, card), order), answerer.answer)
+    return Order(generation, epoch, facts.aliases, facts.key_information)
 
 
 async def _admit(answerer: Answerer, card: CardId) -> None:
@@ -148,5 +178,10 @@ async def _admit(answerer: Answerer, card: CardId) -> None:
         raise TapEnds("attempts-spent", f"{answerer.terminal} has had {spent} wrong cryptograms with {card}")
 
 
-def _desk(answerer: Answerer, card: CardId) -> Desk:
-    return Desk(answerer.tap, answerer.terminal, Subject(card, answerer.office.profile))
+def _desk(answerer: Answerer, state: CardState, facts: Facts, atr: bytes) -> Desk:
+    """The conversation's place; `TapEnds` for a card that no profile fits, or that is locked where it should not be."""
+    profiles, known = answerer.office.profiles, state.registered
+    profile = of_facts(profiles, facts, atr) if known is None else of_record(profiles, known)
+    if facts.locked and profile.lock is not Lock.LIFECYCLE:
+        raise TapEnds("card-locked", "SELECT was answered 6283: CARD_LOCKED")
+    return Desk(answerer.tap, answerer.terminal, Subject(answerer.known, profile))

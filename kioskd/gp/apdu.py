@@ -10,6 +10,9 @@ class INS(IntEnum):
     """Instructions of the card manager (GPC 2.3.1, table 11-5) and of ISO 7816-4."""
 
     INITIALIZE_UPDATE = 0x50
+    SEAL = 0x5A  # ours: see executive.py
+    UNLOCK = 0x5C
+    RELOCK = 0x5E
     EXTERNAL_AUTHENTICATE = 0x82
     SELECT = 0xA4
     GET_RESPONSE = 0xC0

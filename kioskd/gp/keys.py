@@ -57,6 +57,15 @@ def kcv_aes(key: BlockKey) -> bytes:
     return key.encrypt_block(b"\x01" * BLOCK_BYTES)[:KCV_BYTES]
 
 
+def kcv_aes_zero(key: BlockKey) -> bytes:
+    """The check value of an AES key on cards that compute it as for DES: over sixteen 00."""
+    return key.encrypt_block(bytes(BLOCK_BYTES))[:KCV_BYTES]
+
+
+UNLOCK = "UNLOCK"
+"""The fourth member of a KRK's set, key identifier 4, where the card has an executive."""
+
+
 def pad80(data: bytes) -> bytes:
     """ISO 9797-1 method 2 padding to whole blocks."""
     return data + b"\x80" + bytes(-(len(data) + 1) % BLOCK_BYTES)

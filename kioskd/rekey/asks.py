@@ -107,10 +107,21 @@ class OpenChannel(Ask[ChannelHandle]):
 
 @dataclass(frozen=True, slots=True)
 class WrapKeySet(Ask[tuple[KeyField, ...]]):
-    """The fields of PUT KEY: `new` under the data encryption key of the channel's key set, with check values."""
+    """The fields of PUT KEY: `new` under the data encryption key of the channel's key set, with check values.
+
+    `zero_kcv`: the check values of AES keys are over zeros instead of ones.
+    """
 
     channel: ChannelHandle
     new: KeyHandle
+    zero_kcv: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WrapUnlockKey(Ask[bytes]):
+    """The unlock key of the channel's replacement set, under its data encryption key: UNLOCK's data."""
+
+    channel: ChannelHandle
 
 
 @dataclass(frozen=True, slots=True)

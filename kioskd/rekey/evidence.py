@@ -4,19 +4,20 @@ Anything without a right MAC or cryptogram is hearsay and proves nothing; garbag
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from kioskd.errors import Malformed
-from kioskd.gp.apdu import ResponseAPDU
+from kioskd.gp.apdu import SW, ResponseAPDU
 from kioskd.gp.cplc import CardId
 from kioskd.gp.isd import InitializeUpdateAnswer
 from kioskd.gp.isd import Receipt as PutKeyReceipt
 from kioskd.gp.keyinfo import KeyEntry, KeyInformation
-from kioskd.rekey.asks import Conversation, DeriveMaster, KeyHandle, Proves, UnwrapResponses
+from kioskd.rekey.asks import Ask, Conversation, DeriveMaster, KeyHandle, Proves, UnwrapResponses, UseFactorySet
 from kioskd.rekey.labels import Cryptogram, KeyLabel
-from kioskd.rekey.profile import Profile
-from kioskd.rekey.records import Act, CardState, Found, Greeting, Intent, MasterRef, Receipt
+from kioskd.rekey.locking import shows_locked
+from kioskd.rekey.profile import Lock, Profile
+from kioskd.rekey.records import Act, Audit, CardState, Found, Greeting, Intent, MasterRef, Receipt
 from kioskd.rekey.wire import Report
 
 T = TypeVar("T")
@@ -39,7 +40,16 @@ class Subject:
 
     def _label(self, kind: str, number: int, install: int, kvn: int) -> KeyLabel:
         profile = self.profile
-        return KeyLabel(kind, number, install, profile.derivation, kvn, self.card, "AES", 8 * profile.key_bytes)
+        bits, algorithm = 8 * profile.key_bytes, profile.algorithm.value
+        unlock = kind == "KRK" and profile.unlock_key
+        return KeyLabel(kind, number, install, profile.derivation, kvn, self.card, algorithm, bits, unlock=unlock)
+
+    def master_set(self, state: CardState, master: MasterRef) -> Ask[KeyHandle]:
+        """Where the key set of a master reference comes from: derived, or known from elsewhere."""
+        elsewhere = state.registered.adopted if state.registered is not None else None
+        if elsewhere is not None and master == MasterRef(0, elsewhere[1], 0):
+            return UseFactorySet(elsewhere[0])
+        return DeriveMaster(self.master_label(master))
 
 
 def judge(
@@ -47,19 +57,11 @@ def judge(
 ) -> Conversation[Found]:
     """What the report of `intent`'s script proves; `krk` is the set just minted, while its handle lives."""
     answers = [_parsed(ResponseAPDU.decode, raw) for raw in report.answers]
-    secured = [act for act in intent.acts[1:] if act is not Act.GREET]
+    secured: list[Act] = [act for act in intent.acts[1:] if act is not Act.GREET]
     plain, forged = yield from _unwrapped(intent, answers[1 : 1 + len(secured)])
-    receipt, key_information = Receipt.NONE if not intent.put_kvn else Receipt.LOST, None
-    for act, response in zip(secured, plain, strict=False):
-        if response is None or not response.ok:
-            continue
-        if act is Act.PUT:
-            receipt = _receipt(intent, response)
-        elif act is Act.READ_KEYS:
-            read = _parsed(KeyInformation.parse, response.data)
-            key_information = None if read is None else tuple(read.entries)
+    told = _told(subject.profile, intent, secured, plain)
     master, krk_proven = None, False
-    if receipt is not Receipt.MISMATCH:
+    if told.receipt is not Receipt.MISMATCH:
         greeted = answers[1 + len(secured) :]
         for greeting, answer in zip(intent.greetings, greeted, strict=False):
             if answer is None or not answer.ok or not _addresses(greeting, answer.data):
@@ -71,12 +73,52 @@ def judge(
     return Found(
         number=intent.number,
         end=report.end,
-        receipt=receipt,
-        key_information=key_information,
+        receipt=told.receipt,
+        key_information=told.keys if subject.profile.response_mac else None,
         proven_master=master,
         proven_krk=intent.cryptogram if krk_proven else None,
         forged=forged,
+        locked=told.locked,
+        told=None if subject.profile.response_mac else told.keys,
+        refused_put=told.refused_put,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the secured responses say, each authenticated if the card has response MACs."""
+
+    receipt: Receipt
+    keys: tuple[KeyEntry, ...] | None = None
+    locked: bool | None = None
+    refused_put: bool = False
+
+
+def _told(profile: Profile, intent: Intent, acts: list[Act], plain: list[ResponseAPDU | None]) -> _Told:
+    told = _Told(Receipt.NONE if not intent.put_kvn else Receipt.LOST)
+    for act, response in zip(acts, plain, strict=False):
+        if response is None:
+            continue
+        if act is Act.PUT and response.sw == SW.WRONG_DATA:
+            told = replace(told, refused_put=True)
+        if response.ok:
+            told = _heard(profile, intent, told, act, response)
+    return told
+
+
+def _heard(profile: Profile, intent: Intent, told: _Told, act: Act, response: ResponseAPDU) -> _Told:
+    """With one more good answer."""
+    match act:
+        case Act.PUT:
+            receipt = _receipt(intent, response)
+            unproven = receipt is Receipt.MATCH and not profile.response_mac
+            return replace(told, receipt=Receipt.TOLD if unproven else receipt)
+        case Act.READ_KEYS:
+            read = _parsed(KeyInformation.parse, response.data)
+            return replace(told, keys=None if read is None else tuple(read.entries))
+        case Act.STATE if profile.response_mac:
+            return replace(told, locked=shows_locked(profile, response.data))
+    return told
 
 
 def _unwrapped(
@@ -111,7 +153,7 @@ def _which_master(
 ) -> Conversation[MasterRef | None]:
     """The candidate at that key version number whose cryptogram this is."""
     for master in state.masters_at(greeting.kvn):
-        handle = yield from DeriveMaster(subject.master_label(master))
+        handle = yield from subject.master_set(state, master)
         if (yield from Proves(handle, greeting.host_challenge, data)):
             return master
     return None
@@ -122,6 +164,26 @@ def expected_entries(subject: Subject, state: CardState, krk: Cryptogram, master
     assert state.registered is not None
     ours = subject.profile.entries(krk.kvn) | subject.profile.entries(master.kvn)
     return ours | frozenset(state.registered.bystanders)
+
+
+def audit_of(profile: Profile) -> Audit:
+    """What shows, for a card of that profile, that it holds nothing but what was proven."""
+    if profile.response_mac:
+        return Audit.RESPONSE_MAC
+    return Audit.CAPACITY if profile.slots == 2 else Audit.NONE
+
+
+def is_locked(profile: Profile, found: Found) -> bool:
+    """Whether this evidence shows the card locked, where its profile has a lock that can be read."""
+    return profile.lock is Lock.SESSION or found.locked is True
+
+
+def exact(subject: Subject, state: CardState, found: Found, krk: Cryptogram, master: MasterRef) -> bool:
+    """Whether the card holds exactly the expected sets; without response MAC, whether it says nothing else."""
+    keys = found.key_information if subject.profile.response_mac else found.told
+    if keys is None:
+        return not subject.profile.response_mac
+    return frozenset(keys) == expected_entries(subject, state, krk, master)
 
 
 def krk_of(state: CardState, intent: Intent | None) -> Cryptogram:
@@ -144,8 +206,8 @@ def finishes(subject: Subject, state: CardState, found: Found, krk: Cryptogram, 
         and master.generation == generation
         and state.receipt_of(master) is not Receipt.MISMATCH
         and found.receipt is not Receipt.MISMATCH
-        and found.key_information is not None
-        and frozenset(found.key_information) == expected_entries(subject, state, krk, master)
+        and is_locked(subject.profile, found)
+        and exact(subject, state, found, krk, master)
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kioskd.errors import Malformed, TapEnds
 from kioskd.gp.apdu import SW, ResponseAPDU
+from kioskd.gp.card_data import SecureChannel, secure_channels
 from kioskd.gp.cplc import CardId, aliases, canonical_id
 from kioskd.gp.keyinfo import KeyInformation
 from kioskd.rekey.asks import Conversation, Send
@@ -27,14 +28,19 @@ class Facts:
     card: CardId
     aliases: tuple[CardId, ...]
     key_information: KeyInformation | None
+    locked: bool = False  # SELECT was answered 6283: CARD_LOCKED
+    channels: tuple[SecureChannel, ...] = ()  # of the card data, as far as it could be read
 
 
-def identify(answers: tuple[bytes, ...]) -> Conversation[Facts]:
-    """Reads the answers to the identify script, with one more script of reads where the card has no CPLC."""
+def identify(answers: tuple[bytes, ...], selects: int = 1) -> Conversation[Facts]:
+    """Reads the answers to the identify script, with one more script of reads where the card has no CPLC.
+
+    Its first `selects` steps select a security domain each; one of them must be there.
+    """
     if not answers:
         raise TapEnds("unreadable-card", "no answer to SELECT")
-    _check_selected(_response(answers[0]))
-    readings = _readings(answers[1:], (CPLC_TAG, CARD_DATA_TAG, KEY_INFORMATION_TAG))
+    chosen = _selected(answers[:selects])
+    readings = _readings(answers[selects:], (CPLC_TAG, CARD_DATA_TAG, KEY_INFORMATION_TAG))
     if CPLC_TAG not in readings:
         report = yield from Send(Script(0, "", b"", GREET_DEADLINE_MS, fallback_steps()))
         readings |= _readings(report.answers, (IIN_TAG, CIN_TAG, DIVERSIFICATION_TAG))
@@ -42,15 +48,19 @@ def identify(answers: tuple[bytes, ...]) -> Conversation[Facts]:
         card, others = canonical_id(readings), aliases(readings)
     except Malformed as wrong:
         raise TapEnds("no-card-id", str(wrong)) from wrong
-    return Facts(card, tuple(one for one in others if one != card), _key_information(readings))
+    locked = chosen.sw == SW.CARD_LOCKED_WARNING
+    others = tuple(one for one in others if one != card)
+    return Facts(card, others, _key_information(readings), locked, _channels(readings))
 
 
-def _check_selected(response: ResponseAPDU) -> None:
+def _selected(answers: tuple[bytes, ...]) -> ResponseAPDU:
+    """The answer of the security domain that is there: the last good one."""
+    responses = [_response(raw) for raw in answers]
+    good = [one for one in responses if one.sw in (SW.OK, SW.CARD_LOCKED_WARNING)]
+    response = (good or responses)[-1]
     match response.sw:
-        case SW.OK:
-            return
-        case SW.CARD_LOCKED_WARNING:
-            raise TapEnds("card-locked", "SELECT was answered 6283: CARD_LOCKED")
+        case SW.OK | SW.CARD_LOCKED_WARNING:
+            return response
         case SW.CONDITIONS_NOT_SATISFIED:
             raise TapEnds("card-locked", "SELECT was answered 6985: TERMINATED")
         case _:
@@ -61,6 +71,15 @@ def _readings(answers: tuple[bytes, ...], tags: tuple[int, ...]) -> dict[int, by
     """The readings that the card gave, by tag; a refused one is left out."""
     responses = {tag: _response(raw) for tag, raw in zip(tags, answers, strict=False)}
     return {tag: response.data for tag, response in responses.items() if response.ok and response.data}
+
+
+def _channels(readings: dict[int, bytes]) -> tuple[SecureChannel, ...]:
+    if CARD_DATA_TAG not in readings:
+        return ()
+    try:
+        return secure_channels(readings[CARD_DATA_TAG])
+    except Malformed:
+        return ()
 
 
 def _key_information(readings: dict[int, bytes]) -> KeyInformation | None:

@@ -2,6 +2,11 @@
 
 The factory set opens the card until both new sets are proven. The KRK is proven while its handle lives in the vault; if
 that is lost first, a fresh one is minted and put, and the old cryptogram stays a candidate.
+
+A card that drops its factory set when the first other set is added gets its KRK under the proven master set, here in a
+trusted room, and is recorded so. A card whose factory set fills one of two slots gets its KRK in that set's place; if
+that does not come about, the factory set goes and the KRK comes under the proven master set, too. Where the card can be
+locked or sealed, that is the last script, sent when nothing is left to be put or deleted.
 """
 
 from dataclasses import dataclass
@@ -10,12 +15,13 @@ from kioskd.errors import TapEnds
 from kioskd.gp.cplc import CardId
 from kioskd.gp.keyinfo import KeyInformation
 from kioskd.rekey.asks import Conversation, DeriveMaster, MintKRK, Recall, Remember, UseFactorySet
-from kioskd.rekey.evidence import deletable, expected_entries, krk_of
+from kioskd.rekey.evidence import deletable, exact, expected_entries, krk_of
+from kioskd.rekey.profile import FactoryHabit, Lock, Operation
 from kioskd.rekey.records import CardState, MasterRef, Purpose, Registered, fold
 from kioskd.rekey.replace import conclude
 from kioskd.rekey.script import MAX_DELETES, Desk, Opened, Plan, Verified, greet, run, verify
 
-PASSES = 6
+PASSES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,9 @@ class Order:
 def issue(desk: Desk, order: Order) -> Conversation[str]:
     """Issues the card; the outcome's name."""
     opened: Opened | None = None
+    unfit = desk.subject.profile.refuses(Operation.ISSUE)
+    if unfit:
+        raise TapEnds("card-unfit", unfit)
     for _ in range(PASSES):
         state = fold((yield from Recall()))
         if state.issued:
@@ -53,7 +62,11 @@ def _next_script(desk: Desk, state: CardState, order: Order, opened: Opened | No
 
 def _put_master(desk: Desk, state: CardState, order: Order, opened: Opened | None) -> Conversation[Opened | None]:
     profile = desk.subject.profile
-    session = yield from _open_factory(desk, state, opened)
+    session = yield from _open_first(desk, state, opened)
+    if session.opened.greeting.kvn != profile.factory_kvn:
+        # The factory set is gone, so the card took a master set: it has just proven which.
+        proof = Plan(Purpose.VERIFY, read_keys=True, greets=(session.opened.greeting.kvn,))
+        return (yield from run(desk, state, session, proof))[2]
     if state.registered is None:
         registered = _registration(desk, order)
         yield from Remember(registered)
@@ -65,7 +78,7 @@ def _put_master(desk: Desk, state: CardState, order: Order, opened: Opened | Non
         deletes=tuple(dict.fromkeys(one.kvn for one in state.masters)),
         new=handle,
         master=master,
-        greets=(master.kvn, profile.factory_kvn),
+        greets=(master.kvn,) if profile.factory is FactoryHabit.DROPS else (master.kvn, profile.factory_kvn),
     )
     _, _, left = yield from run(desk, state, session, plan)
     return left
@@ -74,14 +87,21 @@ def _put_master(desk: Desk, state: CardState, order: Order, opened: Opened | Non
 def _put_krk(
     desk: Desk, state: CardState, order: Order, opened: Opened | None, master: MasterRef
 ) -> Conversation[Opened | None]:
-    session = yield from _open_factory(desk, state, opened)
-    kvn = desk.subject.profile.krk_kvn
+    profile, deletes, replaces = desk.subject.profile, tuple(dict.fromkeys(one.kvn for one in state.krks)), 0
+    if profile.factory is FactoryHabit.DROPS or (profile.factory is FactoryHabit.FILLS and state.krks):
+        session = yield from _open_master(desk, state, opened, master)
+        deletes = (profile.factory_kvn, *deletes) if profile.deletes else ()
+    else:
+        session = yield from _open_factory(desk, state, opened)
+        replaces = profile.factory_kvn if profile.factory is FactoryHabit.FILLS else 0
+    kvn = profile.krk_kvn
     handle, cryptogram = yield from MintKRK(desk.subject.krk_label(order.epoch, state.next_install, kvn))
     plan = Plan(
         Purpose.ISSUE_KRK,
-        deletes=tuple(dict.fromkeys(one.kvn for one in state.krks)),
+        deletes=deletes,
         new=handle,
         cryptogram=cryptogram,
+        replaces=replaces,
         greets=(kvn, master.kvn),
     )
     _, _, left = yield from run(desk, state, session, plan)
@@ -95,18 +115,45 @@ def _drop_factory(
 
     Key sets that an earlier such reading showed and that nobody knows go, too.
     """
+    session = yield from _open_master(desk, state, opened, master)
+    deletes = (desk.subject.profile.factory_kvn, *_strangers(desk, state, master))[:MAX_DELETES]
+    if not desk.subject.profile.deletes:
+        deletes = ()
+    plan = Plan(Purpose.CONCLUDE, deletes, read_keys=True, greets=(master.kvn,), unlocks=True)
+    if _is_bare(desk, state, master):
+        plan = Plan(Purpose.RELOCK, read_keys=True, greets=(master.kvn,), locks=True, seals=True)
+    state, found, left = yield from run(desk, state, session, plan)
+    yield from conclude(desk.subject, state, found, plan.purpose, master.generation)
+    return left
+
+
+def _is_bare(desk: Desk, state: CardState, master: MasterRef) -> bool:
+    """Whether the card has nothing on it any more but what it is to keep, so that it can be locked."""
+    if desk.subject.profile.lock is Lock.SESSION:
+        return False
+    ends = {one.number for one in state.intents if one.purpose in (Purpose.CONCLUDE, Purpose.RELOCK)}
+    read = [one for number, one in sorted(state.found.items()) if number in ends and one.key_information is not None]
+    return bool(read) and exact(desk.subject, state, read[-1], krk_of(state, None), master)
+
+
+def _open_master(desk: Desk, state: CardState, opened: Opened | None, master: MasterRef) -> Conversation[Verified]:
+    """A session of the proven master set."""
     if opened is None or opened.greeting.kvn != master.kvn:
         opened = yield from greet(desk, state, master.kvn)
-    session = yield from verify(opened, (DeriveMaster(desk.subject.master_label(master)),))
-    plan = Plan(
-        Purpose.CONCLUDE,
-        deletes=(desk.subject.profile.factory_kvn, *_strangers(desk, state, master))[:MAX_DELETES],
-        read_keys=True,
-        greets=(master.kvn,),
-    )
-    state, found, left = yield from run(desk, state, session, plan)
-    yield from conclude(desk.subject, state, found, Purpose.CONCLUDE, master.generation)
-    return left
+    return (yield from verify(opened, (DeriveMaster(desk.subject.master_label(master)),)))
+
+
+def _open_first(desk: Desk, state: CardState, opened: Opened | None) -> Conversation[Verified]:
+    """A session of the factory set, or, where that may be gone, of the master set that took its place."""
+    profile = desk.subject.profile
+    if profile.factory is not FactoryHabit.DROPS or not state.masters:
+        return (yield from _open_factory(desk, state, opened))
+    kvns = tuple(dict.fromkeys(one.kvn for one in reversed(state.masters)))
+    opened = yield from greet(desk, state, *kvns, profile.factory_kvn)
+    if opened.greeting.kvn == profile.factory_kvn:
+        return (yield from verify(opened, (UseFactorySet(profile.factory_set),)))
+    candidates = state.masters_at(opened.greeting.kvn)
+    return (yield from verify(opened, tuple(DeriveMaster(desk.subject.master_label(one)) for one in candidates)))
 
 
 def _open_factory(desk: Desk, state: CardState, opened: Opened | None) -> Conversation[Verified]:
@@ -117,7 +164,7 @@ def _open_factory(desk: Desk, state: CardState, opened: Opened | None) -> Conver
 
 
 def _strangers(desk: Desk, state: CardState, master: MasterRef) -> tuple[int, ...]:
-    readings = (one.key_information for _, one in sorted(state.found.items(), reverse=True))
+    readings = (one.key_information or one.told for _, one in sorted(state.found.items(), reverse=True))
     newest = next((one for one in readings if one is not None), ())
     expected = {entry.kvn for entry in expected_entries(desk.subject, state, krk_of(state, None), master)}
     return tuple(sorted(deletable(frozenset(entry.kvn for entry in newest)) - expected))
@@ -135,4 +182,5 @@ def _registration(desk: Desk, order: Order) -> Registered:
         raise TapEnds(
             "scp-unsupported", f"a key set that is not ours at KVN {', '.join(f'{one:02X}' for one in taken)}"
         )
-    return Registered(desk.subject.card, order.aliases, desk.subject.profile.derivation, bystanders)
+    profile = desk.subject.profile
+    return Registered(desk.subject.card, order.aliases, profile.derivation, bystanders, profile.name)

@@ -27,6 +27,7 @@ class KeyLabel:
     algorithm: str = "AES"
     bits: int = 128
     point: bytes = b""  # of scheme 2: the ephemeral key, 65 bytes, uncompressed
+    unlock: bool = False  # a KRK with a fourth member, UNLOCK; no part of the other members' derivation
 
     def info(self, member: str) -> bytes:
         """The label of one member (ENC, MAC, DEK, UNLOCK): each field behind its 2-byte big-endian length."""

@@ -29,6 +29,9 @@ class Purpose(StrEnum):
     CONCLUDE = "conclude"  # delete the factory set, prove the rest
     ROTATE = "rotate"  # replace the KRK by another, in the other slot
     LOCATE = "locate"  # put nothing, prove which KRK an earlier rotation left
+    DROP = "drop"  # the new master set is proven: delete the old one
+    RELOCK = "relock"  # the last script of an issuance: the card is locked, or its executive sealed
+    ADOPT = "adopt"  # a KRK beside the master set of a card that was issued elsewhere
 
     @property
     def of_rotation(self) -> bool:
@@ -40,8 +43,11 @@ class Act(StrEnum):
     """What one step of a script does."""
 
     AUTHENTICATE = "authenticate"
+    UNLOCK = "unlock"
     DELETE = "delete"
     PUT = "put"
+    LOCK = "lock"
+    STATE = "state"  # reads whether the card is locked
     READ_KEYS = "read-keys"
     GREET = "greet"  # INITIALIZE UPDATE: proves a set, relocks, opens the next session
 
@@ -52,7 +58,23 @@ class Receipt(StrEnum):
     NONE = "none"  # the script had no PUT KEY
     LOST = "lost"
     MATCH = "match"
+    TOLD = "told"  # it matches, but the card has no response MAC
     MISMATCH = "mismatch"
+
+
+class Audit(StrEnum):
+    """What shows that a closed case's card holds no other key set."""
+
+    RESPONSE_MAC = "response-mac"  # its key information, authenticated
+    CAPACITY = "capacity"  # both its slots hold sets that were proven
+    NONE = "unaudited"
+
+
+class KrkTrust(StrEnum):
+    """What the secrecy of a KRK on its way to the card hung on."""
+
+    FACTORY = "factory"  # put under the factory set or under another KRK
+    MASTER_BOUND = "master-bound"  # under a master set: whoever recorded that and learns the master set reads it
 
 
 class KrkProof(StrEnum):
@@ -79,6 +101,8 @@ class Registered:
     aliases: tuple[CardId, ...]
     profile: str
     bystanders: tuple[KeyEntry, ...]
+    name: str = ""  # of the profile; empty in old records: found by `profile`
+    adopted: tuple[str, int] | None = None  # of a card issued elsewhere: its master set's name and key version
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +135,7 @@ class Intent:
     marks: tuple[Mark, ...]
     sealed: bytes
     opened_krk: int = 0  # the install number of the KRK whose session it is; 0: another set's
+    with_length: bool = True  # PUT KEY's layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +149,16 @@ class Found:
     proven_master: MasterRef | None
     proven_krk: Cryptogram | None
     forged: bool = False
+    locked: bool | None = None  # whether the card was locked as its profile says, under response MAC; None: not read
+    told: tuple[KeyEntry, ...] | None = None  # the key information of a card without response MAC: hearsay
+
+    refused_put: bool = False  # the card answered PUT KEY with 6A80: hearsay, good for trying the other layout
 
     def and_also(self, other: "Found") -> "Found":
         """Both together: a second report of the same script adds to what is proven and takes nothing away."""
         receipts = (self.receipt, other.receipt)
-        firm = (one for one in (Receipt.MISMATCH, Receipt.MATCH, Receipt.LOST) if one in receipts)
+        order = (Receipt.MISMATCH, Receipt.MATCH, Receipt.TOLD, Receipt.LOST)
+        firm = (one for one in order if one in receipts)
         return replace(
             other,
             receipt=next(firm, Receipt.NONE),
@@ -136,6 +166,8 @@ class Found:
             proven_master=self.proven_master or other.proven_master,
             proven_krk=self.proven_krk or other.proven_krk,
             forged=self.forged or other.forged,
+            locked=other.locked if self.locked is None else self.locked,
+            told=other.told if self.told is None else self.told,
         )
 
 
@@ -149,6 +181,8 @@ class Closed:
     krk: Cryptogram
     receipt: Receipt
     krk_proof: KrkProof = KrkProof.CRYPTOGRAM
+    audit: Audit = Audit.RESPONSE_MAC
+    krk_trust: KrkTrust = KrkTrust.FACTORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +199,19 @@ class HandedBack:
     cryptogram: Cryptogram
 
 
-Record = Registered | Intent | Found | Closed | Restored | HandedBack
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The operators have the card refused, or (without a reason) let it in again."""
+
+    reason: str
+
+
+Record = Registered | Intent | Found | Closed | Restored | HandedBack | Blocked
 RECORD_KINDS: dict[
-    str, type[Registered] | type[Intent] | type[Found] | type[Closed] | type[Restored] | type[HandedBack]
+    str,
+    type[Registered] | type[Intent] | type[Found] | type[Closed] | type[Restored] | type[HandedBack] | type[Blocked],
 ] = {
+    "blocked": Blocked,
     "restored": Restored,
     "handed-back": HandedBack,
     "registered": Registered,
@@ -188,6 +231,7 @@ class CardState:
     closed: Closed | None = None
     store_epoch: int = 0
     returned: tuple[Cryptogram, ...] = ()  # handed back after a restore
+    blocked: str = ""  # why the operators have it refused
     krk_floor: int = 0  # the install number of the newest KRK that answered: older ones are gone
 
     @property
@@ -224,7 +268,10 @@ class CardState:
     def masters(self) -> tuple[MasterRef, ...]:
         """The master sets that may be on the card, oldest first: the proven one and all that were sent since."""
         since = (one.master for one in self.intents if one.master is not None and one.number > self.settled)
-        return (*((self.closed.master,) if self.closed is not None else ()), *since)
+        if self.closed is not None:
+            return (self.closed.master, *since)
+        elsewhere = self.registered.adopted if self.registered is not None else None
+        return (*((MasterRef(0, elsewhere[1], 0),) if elsewhere is not None else ()), *since)
 
     @property
     def krks(self) -> tuple[Cryptogram, ...]:
@@ -299,7 +346,30 @@ class CardState:
         """What became of the receipt of that installation."""
         numbers = (one.number for one in self.intents if one.master == master)
         known = (self.found[n].receipt for n in numbers if n in self.found)
-        return next((one for one in known if one in (Receipt.MATCH, Receipt.MISMATCH)), Receipt.LOST)
+        told = (Receipt.MATCH, Receipt.TOLD, Receipt.MISMATCH)
+        return next((one for one in known if one in told), Receipt.LOST)
+
+    def trust_of(self, krk: Cryptogram) -> KrkTrust:
+        """Under what a replacement set was put."""
+        masters = {one.kvn for one in self.intents_masters}
+        under = (one.opened.kvn for one in self.intents if one.cryptogram == krk and not one.opened_krk)
+        return KrkTrust.MASTER_BOUND if any(kvn in masters for kvn in under) else KrkTrust.FACTORY
+
+    @property
+    def intents_masters(self) -> tuple[MasterRef, ...]:
+        """Every master set that the records name."""
+        sent = tuple(one.master for one in self.intents if one.master is not None)
+        elsewhere = self.registered.adopted if self.registered is not None else None
+        return (*sent, MasterRef(0, elsewhere[1], 0)) if elsewhere is not None else sent
+
+    def works_with_length(self, wanted: bool) -> bool:
+        """The layout of PUT KEY that this card has taken; else the one it has not refused; else the wanted one."""
+        tried = [(one, self.found.get(one.number)) for one in self.intents if one.put_kvn]
+        taken = [one for one, found in tried if found and found.receipt in (Receipt.MATCH, Receipt.TOLD)]
+        if taken:
+            return taken[-1].with_length
+        refused = {one.with_length for one, found in tried if found and found.refused_put}
+        return wanted if wanted not in refused else not wanted
 
 
 def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardState:
@@ -322,6 +392,8 @@ def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardSta
                 pass  # an older script's proof, overtaken
             case Restored(epoch):
                 state = replace(state, store_epoch=max(epoch, state.store_epoch))
+            case Blocked(reason):
+                state = replace(state, blocked=reason)
             case HandedBack(cryptogram):
                 state = replace(state, returned=(*state.returned, cryptogram))
     return state

@@ -15,8 +15,9 @@ from kioskd.rekey.wire import End, Report, Script, Step
 
 _PLAIN_CLAS = (0x00, 0x80)
 _SECURE_CLA = 0x84
-_CHANGING = frozenset({INS.DELETE, INS.PUT_KEY, INS.SET_STATUS})
-_SECURED_ONLY = frozenset({INS.DELETE, INS.PUT_KEY, INS.SET_STATUS, INS.GET_STATUS})
+_EXECUTIVE = frozenset({INS.SEAL, INS.UNLOCK, INS.RELOCK})
+_CHANGING = frozenset({INS.DELETE, INS.PUT_KEY, INS.SET_STATUS, INS.SEAL})
+_SECURED_ONLY = frozenset({INS.DELETE, INS.PUT_KEY, INS.SET_STATUS, INS.GET_STATUS}) | _EXECUTIVE
 _LIFE_CYCLES = (0x0F, 0x7F)
 _CARD = 0x80  # SET STATUS of the card, through its issuer security domain
 _RELATED = 0x80  # DELETE of an object and of all that hangs on it
@@ -37,6 +38,7 @@ class RelayPolicy:
     aids: tuple[bytes, ...]
     level: int
     tags: tuple[int, ...]
+    executive: bool = False  # SEAL, UNLOCK and RELOCK, which only cards with an executive know
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def _pass(command: CommandAPDU, gate: _Gate, policy: RelayPolicy) -> _Gate:
             return gate
         case ins if ins in _SECURED_ONLY:
             _need(command.cla == _SECURE_CLA, f"{ins:02X} in the clear")
+            _need(ins not in _EXECUTIVE or policy.executive, f"{ins:02X}, a command of the executive")
             allowed = command.p1 == _CARD and command.p2 in _LIFE_CYCLES
             _need(ins != INS.SET_STATUS or allowed, "SET STATUS of something else, or to another state")
             alone = command.p1 == 0 and command.p2 & _RELATED == 0

@@ -1,14 +1,16 @@
-"""`replace`: under the KRK, delete the old master set, install the new one, prove it, relock (order delete-first).
+"""`replace`: under the KRK, unlock, delete the old master set, install the new one, prove it, relock.
 
-At every instant the KRK opens the card, so the script may delete before it installs. A card whose earlier script was
-interrupted is either only proven (if its key information says that the new set is there) or installed again, with the
-earlier attempt deleted first and a higher install number.
+At every instant the KRK opens the card, so the script may delete before it installs. The profile's order is for the
+first script of a case: `renumber` puts the new set in the old one's place, `install-first` deletes the old one in a
+script of its own after the new one is proven. A card whose earlier script was interrupted is either only proven (if its
+key information says that the new set is there) or installed again, delete-first, with a higher install number.
 """
 
 from kioskd.errors import TapEnds
 from kioskd.gp.keyinfo import KeyInformation
 from kioskd.rekey.asks import Conversation, DeriveMaster, Recall, Remember
-from kioskd.rekey.evidence import Subject, deletable, finishes, judge, krk_of
+from kioskd.rekey.evidence import Subject, audit_of, deletable, finishes, judge, krk_of
+from kioskd.rekey.profile import Operation, Order
 from kioskd.rekey.records import CardState, Closed, Found, Intent, MasterRef, Purpose, Receipt, fold
 from kioskd.rekey.rotate import conclude_rotation, open_krk
 from kioskd.rekey.script import MAX_DELETES, Desk, Plan, Verified, run
@@ -30,9 +32,14 @@ def replace(desk: Desk, hearsay: KeyInformation | None, generation: int) -> Conv
             return "done" if begun else "already-done"
         begun = True
         found = yield from _replace_once(desk, state, hearsay, generation)
-        if found.key_information is not None:
-            hearsay = KeyInformation(found.key_information)
+        hearsay = newest_keys(found, hearsay)
     return "done" if (yield from _is_closed(generation)) else "not-finished"
+
+
+def newest_keys(found: Found, hearsay: KeyInformation | None) -> KeyInformation | None:
+    """The key information that a script has brought, else what was known before."""
+    keys = found.key_information or found.told
+    return hearsay if keys is None else KeyInformation(keys)
 
 
 def _is_closed(generation: int) -> Conversation[bool]:
@@ -43,10 +50,18 @@ def _is_closed(generation: int) -> Conversation[bool]:
 def _replace_once(desk: Desk, state: CardState, hearsay: KeyInformation | None, generation: int) -> Conversation[Found]:
     """One session under the KRK, one script, and the case closed if its report proves enough."""
     _check_generation(desk.subject, state, generation)
+    unfit = desk.subject.profile.refuses(Operation.REPLACE)
+    if unfit:
+        raise TapEnds("card-unfit", unfit)
     session = yield from open_krk(desk, state, hearsay)
-    if _worth_proving(state, hearsay, generation):
+    new = state.proven_master
+    if new is not None and _is_to_drop(desk.subject, state, new, generation):
+        others = _to_delete(state, session.opened.greeting.kvn, hearsay)
+        deletes = tuple(kvn for kvn in others if kvn != new.kvn)
+        plan = Plan(Purpose.DROP, deletes, read_keys=True, greets=(new.kvn,), unlocks=True, locks=True)
+    elif _worth_proving(state, hearsay, generation):
         newest = _installed(state, generation)[0]
-        plan = Plan(Purpose.VERIFY, read_keys=True, greets=(newest.kvn,))
+        plan = Plan(Purpose.VERIFY, read_keys=True, greets=(newest.kvn,), locks=True)
     else:
         plan = yield from _install(desk.subject, state, session, hearsay, generation)
     state, found, _ = yield from run(desk, state, session, plan)
@@ -62,7 +77,9 @@ def conclude(subject: Subject, state: CardState, found: Found, purpose: Purpose,
         return
     master = found.proven_master
     assert master is not None
-    yield from Remember(Closed(found.number, purpose, master, krk, state.receipt_of(master)))
+    audit, trust = audit_of(subject.profile), state.trust_of(krk)
+    receipt = state.receipt_of(master)
+    yield from Remember(Closed(found.number, purpose, master, krk, receipt, audit=audit, krk_trust=trust))
 
 
 def settle(subject: Subject, report: Report) -> Conversation[bool]:
@@ -91,6 +108,12 @@ def _conclude_late(subject: Subject, state: CardState, intent: Intent) -> Conver
         yield from conclude(subject, state, found, intent.purpose, found.proven_master.generation)
 
 
+def _is_to_drop(subject: Subject, state: CardState, new: MasterRef, generation: int) -> bool:
+    """Whether the new set is proven beside the old one, which is what is left to delete."""
+    proven = state.open and new.generation == generation and state.receipt_of(new) is not Receipt.MISMATCH
+    return proven and subject.profile.order is Order.INSTALL_FIRST
+
+
 def _worth_proving(state: CardState, hearsay: KeyInformation | None, generation: int) -> bool:
     """Whether the new set may already be on the card, so that proving it is all that is left to do."""
     installed = _installed(state, generation)
@@ -115,17 +138,49 @@ def _installed(state: CardState, generation: int) -> tuple[MasterRef, ...]:
 def _install(
     subject: Subject, state: CardState, session: Verified, hearsay: KeyInformation | None, generation: int
 ) -> Conversation[Plan]:
-    """Delete every set but the KRK, put the new one, read the key information, greet the new one."""
+    """Delete every set but the KRK (or put the new one in the old one's place, or beside it); greet the new one."""
     master = MasterRef(generation, subject.profile.master_kvn(generation), state.next_install)
     handle = yield from DeriveMaster(subject.master_label(master))
+    deletes, replaces = _to_delete(state, session.opened.greeting.kvn, hearsay), 0
+    match _order(subject, state, hearsay, master):
+        case Order.RENUMBER:
+            replaces = _present(state, hearsay, master)
+            deletes = tuple(kvn for kvn in deletes if kvn not in (replaces, master.kvn))
+        case Order.INSTALL_FIRST:
+            ours = {one.kvn for one in state.masters}
+            deletes = tuple(kvn for kvn in deletes if kvn not in ours)
     return Plan(
         Purpose.REPLACE,
-        deletes=_to_delete(state, session.opened.greeting.kvn, hearsay),
+        deletes=deletes if subject.profile.deletes else (),
         new=handle,
         master=master,
+        replaces=replaces,
         read_keys=True,
         greets=(master.kvn,),
+        unlocks=True,
+        locks=True,
     )
+
+
+def _order(subject: Subject, state: CardState, hearsay: KeyInformation | None, master: MasterRef) -> Order:
+    """The profile's order for the first script of a case; for every other the one that needs nothing to be proven."""
+    profile = subject.profile
+    if not profile.deletes:
+        return Order.RENUMBER
+    there = hearsay.kvns if hearsay is not None else frozenset()
+    if state.open or master.kvn in there or master.kvn in {one.kvn for one in state.masters}:
+        return Order.DELETE_FIRST
+    if profile.order is Order.RENUMBER and not {one.kvn for one in state.masters} & there:
+        return Order.DELETE_FIRST
+    return profile.order
+
+
+def _present(state: CardState, hearsay: KeyInformation | None, master: MasterRef) -> int:
+    """The key version number whose place the new set takes: one of ours that the card says it has; 0 for none."""
+    there = hearsay.kvns if hearsay is not None else frozenset(one.kvn for one in state.masters)
+    if master.kvn in there:
+        return master.kvn
+    return next((one.kvn for one in reversed(state.masters) if one.kvn in there), 0)
 
 
 def _to_delete(state: CardState, krk_kvn: int, hearsay: KeyInformation | None) -> tuple[int, ...]:

@@ -11,18 +11,21 @@ change a key version number keeps its KRK, and is not asked again for that epoch
 
 from kioskd.errors import TapEnds
 from kioskd.gp.keyinfo import KeyInformation
-from kioskd.rekey.asks import Conversation, DeriveMaster, MintKRK, Recall, RecoverKRK, Remember
-from kioskd.rekey.evidence import Subject, expected_entries
+from kioskd.rekey.asks import Conversation, MintKRK, Recall, RecoverKRK, Remember
+from kioskd.rekey.evidence import Subject, expected_entries, is_locked
 from kioskd.rekey.labels import Cryptogram
+from kioskd.rekey.profile import Operation, Profile
 from kioskd.rekey.records import CardState, Closed, Found, KrkProof, Purpose, Receipt, fold
 from kioskd.rekey.script import Desk, Plan, Verified, greet, run, verify
 
 PASSES = 3
 
 
-def due(state: CardState, epoch: int) -> bool:
+def due(profile: Profile, state: CardState, epoch: int) -> bool:
     """Whether a card whose case is closed should get a KRK of that epoch: a later one, that it has not refused."""
     assert state.closed is not None
+    if profile.refuses(Operation.ROTATE):
+        return False
     tried = any(one.purpose is Purpose.ROTATE and _epoch_of(one.cryptogram) == epoch for one in state.intents)
     return not state.open and not tried and state.closed.krk.epoch < epoch
 
@@ -36,7 +39,7 @@ def rotate(desk: Desk, hearsay: KeyInformation | None, epoch: int | None) -> Con
     begun = False
     for _ in range(PASSES):
         state = fold((yield from Recall()))
-        if state.rotating is None and (begun or epoch is None or not due(state, epoch)):
+        if state.rotating is None and (begun or epoch is None or not due(desk.subject.profile, state, epoch)):
             return "done"
         begun = True
         found = yield from _rotate_once(desk, state, hearsay, epoch)
@@ -50,12 +53,13 @@ def _rotate_once(
 ) -> Conversation[Found]:
     """One session, one script, and the case closed if its report proves where the KRK is."""
     session = yield from _session(desk, state, hearsay)
-    plan = Plan(Purpose.LOCATE, read_keys=True)
+    plan = Plan(Purpose.LOCATE, read_keys=True, locks=True)
     if session.krk is not None and epoch is not None and not _kept_both(desk.subject, state):
         plan = yield from _put(desk, state, session.krk, epoch)
     elif session.krk is not None:
         # The one that has answered stays; what an attempt may have left beside it goes.
-        plan = Plan(Purpose.LOCATE, deletes=(desk.subject.profile.next_krk_kvn(session.krk.kvn),), read_keys=True)
+        other = desk.subject.profile.next_krk_kvn(session.krk.kvn)
+        plan = Plan(Purpose.LOCATE, deletes=(other,), read_keys=True, unlocks=True, locks=True)
     state, found, _ = yield from run(desk, state, session, plan)
     yield from conclude_rotation(desk.subject, state, found)
     return found
@@ -69,14 +73,14 @@ def _session(desk: Desk, state: CardState, hearsay: KeyInformation | None) -> Co
         return (yield from open_krk(desk, state, hearsay))
     if moved == old:  # nothing was sent: a script that only looks did not come back
         opened = yield from greet(desk, state, master.kvn)
-        return (yield from verify(opened, (DeriveMaster(desk.subject.master_label(master)),)))
+        return (yield from verify(opened, (desk.subject.master_set(state, master),)))
     first, second = old.kvn, master.kvn
     if hearsay is not None and old.kvn not in hearsay.kvns:
         first, second = second, first
     opened = yield from greet(desk, state, first, second)
     if opened.greeting.kvn == old.kvn:
         return (yield from verify(opened, _recoveries(desk, state, old.kvn)))
-    return (yield from verify(opened, (DeriveMaster(desk.subject.master_label(master)),)))
+    return (yield from verify(opened, (desk.subject.master_set(state, master),)))
 
 
 def _put(desk: Desk, state: CardState, old: Cryptogram, epoch: int) -> Conversation[Plan]:
@@ -91,6 +95,8 @@ def _put(desk: Desk, state: CardState, old: Cryptogram, epoch: int) -> Conversat
         replaces=old.kvn,
         read_keys=True,
         greets=(kvn,),
+        unlocks=True,
+        locks=True,
     )
 
 
@@ -99,16 +105,19 @@ def conclude_rotation(subject: Subject, state: CardState, found: Found) -> Conve
     moved, intent, read = state.rotating, state.last, found.key_information
     if moved is None or intent is None or found.number != intent.number or read is None:
         return
+    if not is_locked(subject.profile, found):
+        return
     assert state.closed is not None
     master, keys = state.closed.master, frozenset(read)
     if keys == expected_entries(subject, state, moved, master) and _receipt(state, moved) is not Receipt.MISMATCH:
         proof = KrkProof.CRYPTOGRAM if _proven(state, moved) else KrkProof.KEY_INFORMATION
-        closed = Closed(found.number, intent.purpose, master, moved, _receipt(state, moved), proof)
-        yield from Remember(closed)
+        receipt, trust = _receipt(state, moved), state.trust_of(moved)
+        yield from Remember(Closed(found.number, intent.purpose, master, moved, receipt, proof, krk_trust=trust))
         return
     old = next((one for one in state.krks if intent.opened_krk and one.install == intent.opened_krk), None)
     if old is not None and keys == expected_entries(subject, state, old, master):
-        yield from Remember(Closed(found.number, intent.purpose, master, old, Receipt.NONE))
+        trust = state.trust_of(old)
+        yield from Remember(Closed(found.number, intent.purpose, master, old, Receipt.NONE, krk_trust=trust))
 
 
 def _kept_both(subject: Subject, state: CardState) -> bool:

@@ -4,10 +4,22 @@ from dataclasses import dataclass, replace
 
 from kioskd.errors import Malformed, TapEnds
 from kioskd.gp.apdu import SW, CommandAPDU, ResponseAPDU
-from kioskd.gp.isd import InitializeUpdateAnswer, delete_key, get_data, initialize_update, put_key
+from kioskd.gp.executive import unlock
+from kioskd.gp.isd import (
+    RESPONSE_MAC,
+    InitializeUpdateAnswer,
+    KeyField,
+    delete_key,
+    get_data,
+    initialize_update,
+    put_key,
+    set_status,
+)
 from kioskd.gp.keys import KVN
+from kioskd.gp.life_cycle import LifeCycle
 from kioskd.rekey.asks import (
     Ask,
+    ChannelHandle,
     ChargeAttempt,
     Conversation,
     FirmLease,
@@ -20,19 +32,22 @@ from kioskd.rekey.asks import (
     Send,
     WrapCommands,
     WrapKeySet,
+    WrapUnlockKey,
 )
 from kioskd.rekey.evidence import Subject, judge
 from kioskd.rekey.labels import Cryptogram
-from kioskd.rekey.profile import KEY_INFORMATION_TAG
+from kioskd.rekey.locking import lock_command, state_command
+from kioskd.rekey.profile import KEY_INFORMATION_TAG, Lock, Profile
 from kioskd.rekey.records import Act, CardState, Found, Greeting, Intent, MasterRef, Purpose, fold
 from kioskd.rekey.wire import MAX_STEPS, End, Report, Script, Step
 
 GREET_DEADLINE_MS = 10_000
 SCRIPT_DEADLINE_MS = 30_000
-MAX_DELETES = MAX_STEPS - 5
+MAX_DELETES = MAX_STEPS - 8
 
 _OK = (int(SW.OK),)
 _GONE = (int(SW.OK), int(SW.REFERENCED_DATA_NOT_FOUND))
+_ANY: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +89,15 @@ class Plan:
     replaces: int = 0  # the key version number whose keys the new ones take the place of; 0: of none
     read_keys: bool = False
     greets: tuple[int, ...] = ()
+    unlocks: bool = False  # first, where the profile's mode has something to unlock
+    locks: bool = False  # in the end, and reads that it is locked
+    seals: bool = False  # locks for the first time
 
     @property
     def put_kvn(self) -> int:
         """The key version number that it installs; 0 for none."""
         installed = self.master or self.cryptogram
         return installed.kvn if installed is not None else 0
-
-    @property
-    def acts(self) -> tuple[Act, ...]:
-        """The steps of the script by what they do."""
-        return (
-            Act.AUTHENTICATE,
-            *(Act.DELETE for _ in self.deletes),
-            *((Act.PUT,) if self.put_kvn else ()),
-            *((Act.READ_KEYS,) if self.read_keys else ()),
-            *(Act.GREET for _ in self.greets),
-        )
 
 
 def greet(desk: Desk, state: CardState, *kvns: int) -> Conversation[Opened]:
@@ -101,8 +108,8 @@ def greet(desk: Desk, state: CardState, *kvns: int) -> Conversation[Opened]:
     for kvn in kvns[:-1]:
         greeting, response = yield from _greeted(desk, state, kvn)
         if response.sw != SW.REFERENCED_DATA_NOT_FOUND:
-            return _session(greeting, response)
-    return _session(*(yield from _greeted(desk, state, kvns[-1])))
+            return _session(desk.subject.profile, greeting, response)
+    return _session(desk.subject.profile, *(yield from _greeted(desk, state, kvns[-1])))
 
 
 def _greeted(desk: Desk, state: CardState, kvn: int) -> Conversation[tuple[Greeting, ResponseAPDU]]:
@@ -113,7 +120,7 @@ def _greeted(desk: Desk, state: CardState, kvn: int) -> Conversation[tuple[Greet
     return Greeting(kvn, challenge), _decoded(report.answers[0])
 
 
-def _session(greeting: Greeting, response: ResponseAPDU) -> Opened:
+def _session(profile: Profile, greeting: Greeting, response: ResponseAPDU) -> Opened:
     """The session that an INITIALIZE UPDATE opened."""
     kvn = greeting.kvn
     if response.sw in (SW.AUTHENTICATION_BLOCKED, SW.CONDITIONS_NOT_SATISFIED, SW.SECURITY_STATUS_NOT_SATISFIED):
@@ -121,8 +128,10 @@ def _session(greeting: Greeting, response: ResponseAPDU) -> Opened:
     if not response.ok:
         raise TapEnds("not-finished", f"INITIALIZE UPDATE of KVN {kvn:02X} was answered {response.sw:04X}")
     answer = _read_answer(response.data)
-    if answer.kvn != kvn or answer.i & 0x20 == 0:
-        raise TapEnds("scp-unsupported", f"KVN {answer.kvn:02X}, i={answer.i:02X}, asked for KVN {kvn:02X}")
+    mute = profile.response_mac and profile.scp == 3 and not answer.i & RESPONSE_MAC
+    if answer.kvn != kvn or answer.scp != profile.scp or mute:
+        spoken = f"SCP{answer.scp:02X}, i={answer.i:02X}"
+        raise TapEnds("scp-unsupported", f"KVN {answer.kvn:02X}, {spoken}, asked for KVN {kvn:02X}")
     return Opened(greeting, response.data)
 
 
@@ -168,16 +177,15 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
     channel = yield from OpenChannel(
         session.handle, opened.greeting.host_challenge, opened.answer, desk.subject.profile.level
     )
-    commands = [delete_key(KVN(kvn)) for kvn in plan.deletes]
-    kcvs: tuple[bytes, ...] = ()
+    profile = desk.subject.profile
+    fields: tuple[KeyField, ...] = ()
+    with_length = state.works_with_length(profile.key_length_sent)
     if plan.new is not None:
-        wrapped_set = yield from WrapKeySet(channel, plan.new)
-        fields = tuple(replace(one, with_length=desk.subject.profile.key_length_sent) for one in wrapped_set)
-        kcvs = tuple(one.kcv for one in fields)
-        commands.append(put_key(KVN(plan.put_kvn), fields, plan.replaces))
-    if plan.read_keys:
-        commands.append(get_data(KEY_INFORMATION_TAG))
-    wrapped = yield from WrapCommands(channel, tuple(commands))
+        wrapped_set = yield from WrapKeySet(channel, plan.new, profile.zero_kcv)
+        fields = tuple(replace(one, with_length=with_length) for one in wrapped_set)
+    opening = yield from _unlocking(profile, plan, session, channel)
+    acts = (*opening, *_acts(profile, plan, fields))
+    wrapped = yield from WrapCommands(channel, tuple(command for _, command, _ in acts))
     greetings = []
     for kvn in plan.greets:
         greetings.append(Greeting(kvn, (yield from NewChallenge(desk.subject.profile.challenge_bytes))))
@@ -186,7 +194,7 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
         card=str(desk.subject.card),
         after=opened.answer,
         deadline_ms=SCRIPT_DEADLINE_MS,
-        steps=_steps(plan, wrapped.commands, greetings),
+        steps=_steps(acts, wrapped.commands, greetings),
         cryptogram=plan.cryptogram,
     )
     intent = Intent(
@@ -198,32 +206,60 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
         fence=session.fence,
         opened=opened.greeting,
         opened_answer=opened.answer,
-        acts=plan.acts,
+        acts=(Act.AUTHENTICATE, *(act for act, _, _ in acts), *(Act.GREET for _ in greetings)),
         deletes=plan.deletes,
         put_kvn=plan.put_kvn,
         master=plan.master,
         cryptogram=plan.cryptogram,
-        kcvs=kcvs,
+        kcvs=tuple(one.kcv for one in fields),
         greetings=tuple(greetings),
         marks=wrapped.marks,
         sealed=wrapped.sealed,
         opened_krk=session.krk.install if session.krk is not None else 0,
+        with_length=with_length,
     )
     return script, intent
 
 
-def _steps(plan: Plan, wrapped: tuple[CommandAPDU, ...], greetings: list[Greeting]) -> tuple[Step, ...]:
+Planned = tuple[Act, CommandAPDU, tuple[int, ...]]
+"""What a step does, its command, and the status words that let the script go on (none: any)."""
+
+
+def _unlocking(
+    profile: Profile, plan: Plan, session: Verified, channel: ChannelHandle
+) -> Conversation[tuple[Planned, ...]]:
+    """The step that unlocks the card, if the plan needs one and the profile's mode has one."""
+    if plan.unlocks and profile.lock is Lock.LIFECYCLE:
+        return ((Act.UNLOCK, set_status(LifeCycle.SECURED), _ANY),)
+    if plan.unlocks and profile.lock is Lock.EXECUTIVE and session.krk is not None:
+        return ((Act.UNLOCK, unlock((yield from WrapUnlockKey(channel))), _OK),)
+    return ()
+
+
+def _acts(profile: Profile, plan: Plan, fields: tuple[KeyField, ...]) -> tuple[Planned, ...]:
+    """The plan's steps between EXTERNAL AUTHENTICATE and the last greetings, without the unlocking."""
+    acts: list[Planned] = [(Act.DELETE, delete_key(KVN(kvn)), _GONE) for kvn in plan.deletes]
+    if fields:
+        # A card that cannot change a key version number keeps the old set: the key information says so.
+        accept = _ANY if plan.replaces else _OK
+        acts.append((Act.PUT, put_key(KVN(plan.put_kvn), fields, plan.replaces), accept))
+    locking = lock_command(profile, sealing=plan.seals) if plan.locks else None
+    if locking is not None:
+        acts.append((Act.LOCK, locking, _ANY))
+    reading = state_command(profile) if plan.locks else None
+    if reading is not None:
+        acts.append((Act.STATE, reading, _OK))
+    if plan.read_keys:
+        accept = _OK if profile.response_mac else _ANY
+        acts.append((Act.READ_KEYS, get_data(KEY_INFORMATION_TAG), accept))
+    return tuple(acts)
+
+
+def _steps(acts: tuple[Planned, ...], wrapped: tuple[CommandAPDU, ...], greetings: list[Greeting]) -> tuple[Step, ...]:
     greets = tuple(initialize_update(KVN(one.kvn), one.host_challenge) for one in greetings)
+    accepts = (_OK, *(accept for _, _, accept in acts), *(_OK for _ in greets))
     commands = (*wrapped, *greets)
-    accepts = (_accepted(plan, act) for act in plan.acts)
     return tuple(Step(command.encode(), accept) for command, accept in zip(commands, accepts, strict=True))
-
-
-def _accepted(plan: Plan, act: Act) -> tuple[int, ...]:
-    """The status words that let the script go on."""
-    if act is Act.PUT and plan.replaces:
-        return ()  # a card that cannot change a key version number keeps the old set: the key information says so
-    return _GONE if act is Act.DELETE else _OK
 
 
 def _went_up(report: Report, *, in_doubt: bool) -> None:

@@ -133,6 +133,7 @@ class Tap:
     purpose: str  # "replace" or "issue"
     answers: tuple[bytes, ...]
     pending: tuple[CardReport, ...] = ()
+    atr: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.scp03 import LEVELS, CardChannel, card_cryptogram, pseudo_random_challenge
 from kioskd.gp.tlv import TLV
 from kioskd.virtual.card_commands import COMMANDS, SEQUENCE_BYTES, Situation, status
+from kioskd.virtual.card_executive import unlocks
 from kioskd.virtual.card_memory import SEQUENCE_MAX, CardFile, CardMemory, fresh_memory, load, save
 from kioskd.virtual.card_options import CardOptions
 
@@ -37,6 +38,9 @@ _CLASSES: Mapping[int, frozenset[int]] = {
     INS.PUT_KEY: _MANAGED,
     INS.SET_STATUS: _MANAGED,
     INS.GET_STATUS: _MANAGED,
+    INS.SEAL: _MANAGED,
+    INS.UNLOCK: _MANAGED,
+    INS.RELOCK: _MANAGED,
 }
 
 
@@ -62,6 +66,7 @@ class _Session:
     kvn: int = 0
     authenticated: bool = False
     dek: BlockKey | None = None
+    unlocked: bool = False  # the executive
     waiting: bytes = b""  # the rest of a long answer, with its status word
 
 
@@ -99,7 +104,8 @@ class VirtualCard:
 
     def key_values(self) -> tuple[bytes, ...]:
         """Every key in the card's memory: what a leak test looks for."""
-        return tuple(value for one in self.memory.sets for value in (one.enc, one.mac, one.dek))
+        sets = ((one.enc, one.mac, one.dek, one.unlock) for one in self.memory.sets)
+        return tuple(value for values in sets for value in values if value)
 
     def reset(self) -> None:
         """Power off and on: the session is gone, the memory stays."""
@@ -199,12 +205,25 @@ class VirtualCard:
             plain, session.channel = session.channel.unwrap(command)
         except ChannelBroken:
             return self._abort()
+        if self.options.executive and plain.ins in (INS.UNLOCK, INS.RELOCK):
+            return session.channel.wrap(status(self._turned(plain)))
         known = plain.ins in COMMANDS
         return session.channel.wrap(self._done(plain) if known else status(SW.INS_NOT_SUPPORTED))
 
+    def _turned(self, command: CommandAPDU) -> SW:
+        """UNLOCK and RELOCK: they change the session alone."""
+        session = self._session
+        assert session.dek is not None
+        if command.ins == INS.RELOCK:
+            was, session.unlocked = session.unlocked, False
+            return SW.OK if was else SW.CONDITIONS_NOT_SATISFIED
+        sw = unlocks(self.memory, self.memory.at(session.kvn), session.dek, command)
+        session.unlocked = session.unlocked or sw is SW.OK
+        return sw
+
     def _done(self, command: CommandAPDU) -> ResponseAPDU:
         session = self._session
-        situation = Situation(self.memory, self.options, session.kvn, session.dek)
+        situation = Situation(self.memory, self.options, session.kvn, session.dek, session.unlocked)
         memory, answer = COMMANDS[command.ins](situation, command)
         if memory is not self.memory:
             self._keep(memory)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from kioskd.errors import Malformed
 from kioskd.gp.aes import AESKey
 from kioskd.gp.apdu import INS, SW, CommandAPDU, ResponseAPDU
+from kioskd.gp.executive import STATE_TAG
 from kioskd.gp.isd import PutKeyData, Receipt, key_references
-from kioskd.gp.keys import BLOCK_BYTES, BlockKey, kcv_aes
+from kioskd.gp.keys import BLOCK_BYTES, BlockKey, kcv_aes, kcv_aes_zero
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.tlv import TLV, parse_one
 from kioskd.secret import Secret
+from kioskd.virtual.card_executive import sealed, state_of
 from kioskd.virtual.card_memory import AES_TYPE, FACTORY_KVN, CardMemory, StoredSet
 from kioskd.virtual.card_options import CardOptions
 
@@ -35,6 +37,12 @@ class Situation:
     options: CardOptions
     kvn: int = 0
     dek: BlockKey | None = None
+    unlocked: bool = False  # the executive, in this session
+
+    @property
+    def shut(self) -> bool:
+        """Whether key commands are refused: the card is locked, or its executive is."""
+        return self.memory.life_cycle is LifeCycle.CARD_LOCKED or (self.memory.sealed and not self.unlocked)
 
 
 Result = tuple[CardMemory, ResponseAPDU]
@@ -53,6 +61,8 @@ def get_data(now: Situation, command: CommandAPDU) -> Result:
     default = memory.at(0)
     if options.pseudo_random and default is not None:
         readings[0xC1] = default.sequence.to_bytes(SEQUENCE_BYTES)
+    if options.executive:
+        readings[STATE_TAG] = bytes((state_of(memory, unlocked=now.unlocked),))
     if options.cplc:
         readings[0x9F7F] = options.cplc_data()
     tag = command.p1 << 8 | command.p2
@@ -65,7 +75,9 @@ def get_data(now: Situation, command: CommandAPDU) -> Result:
 def delete_key(now: Situation, command: CommandAPDU) -> Result:
     """DELETE of all keys of one version number (11.2); a single key of a set cannot go: the set would be incomplete."""
     memory = now.memory
-    if memory.life_cycle is LifeCycle.CARD_LOCKED:
+    if not now.options.deletes:
+        return memory, status(SW.INS_NOT_SUPPORTED)
+    if now.shut:
         return memory, status(SW.CONDITIONS_NOT_SATISFIED)
     if command.p1 != 0 or command.p2 not in (0x00, 0x80):
         return memory, status(SW.INCORRECT_P1P2)
@@ -87,7 +99,7 @@ def delete_key(now: Situation, command: CommandAPDU) -> Result:
 def put_key(now: Situation, command: CommandAPDU) -> Result:
     """PUT KEY of a whole set (11.8), in both layouts of an AES key; P1 names the set that it replaces, or 00."""
     memory = now.memory
-    if memory.life_cycle is LifeCycle.CARD_LOCKED:
+    if now.shut:
         return memory, status(SW.CONDITIONS_NOT_SATISFIED)
     if command.p2 != _MULTIPLE_KEYS_FROM_1 or not (command.p1 <= LAST_KVN or command.p1 == FACTORY_KVN):
         return memory, status(SW.INCORRECT_P1P2)  # bit 8 of P1 would announce more PUT KEYs
@@ -101,11 +113,13 @@ def put_key(now: Situation, command: CommandAPDU) -> Result:
     values = _decrypted(now, data)
     if values is None:
         return memory, status(SW.INVALID_KCV)
-    new = StoredSet(data.kvn, *values, tries=now.options.tries)
+    enc, mac, dek, *unlock = values
+    new = StoredSet(data.kvn, enc, mac, dek, tries=now.options.tries, unlock=b"".join(unlock))
     memory = memory.having(new, instead_of=command.p1 or None)
     if now.options.factory_drops and command.p1 == 0:
         memory = memory.without(FACTORY_KVN)
-    receipt = Receipt(new.kvn, tuple(map(kcv_aes, new.keys())))
+    check = kcv_aes_zero if now.options.zero_kcv else kcv_aes
+    receipt = Receipt(new.kvn, tuple(check(AESKey(Secret(value))) for value in values))
     return memory, ResponseAPDU(receipt.encode(), SW.OK)
 
 
@@ -141,12 +155,21 @@ def get_status(now: Situation, command: CommandAPDU) -> Result:
     return memory, ResponseAPDU(TLV(0xE3, b"".join(part.encode() for part in parts)).encode(), SW.OK)
 
 
+def seal(now: Situation, command: CommandAPDU) -> Result:
+    """SEAL, of a card that has an executive."""
+    if not now.options.executive:
+        return now.memory, status(SW.INS_NOT_SUPPORTED)
+    memory, sw = sealed(now.memory, command)
+    return memory, status(sw)
+
+
 COMMANDS: Mapping[int, Callable[[Situation, CommandAPDU], Result]] = {
     INS.GET_DATA: get_data,
     INS.DELETE: delete_key,
     INS.PUT_KEY: put_key,
     INS.SET_STATUS: set_status,
     INS.GET_STATUS: get_status,
+    INS.SEAL: seal,
 }
 
 _TRANSITIONS: Mapping[LifeCycle, tuple[LifeCycle, ...]] = {
@@ -170,7 +193,10 @@ def _no_member(subset: int) -> SW:
 def _unfit(now: Situation, replaces: int, data: PutKeyData) -> SW | None:
     """Why this PUT KEY cannot be done, or None."""
     memory = now.memory
-    if not 0x01 <= data.kvn <= LAST_KVN or len(data.fields) != KEYS_IN_A_SET:
+    most = KEYS_IN_A_SET + now.options.executive
+    if not 0x01 <= data.kvn <= LAST_KVN or not KEYS_IN_A_SET <= len(data.fields) <= most:
+        return SW.WRONG_DATA
+    if any(one.with_length not in now.options.layouts for one in data.fields):
         return SW.WRONG_DATA
     if any(one.type != AES_TYPE for one in data.fields):
         return SW.ALGORITHM_NOT_SUPPORTED
@@ -185,7 +211,7 @@ def _unfit(now: Situation, replaces: int, data: PutKeyData) -> SW | None:
         return SW.CONDITIONS_NOT_SATISFIED
     if data.kvn != replaces and memory.taken(data.kvn):
         return SW.WRONG_DATA
-    used = sum(one.kvn != FACTORY_KVN for one in memory.sets)
+    used = sum(now.options.factory_fills or one.kvn != FACTORY_KVN for one in memory.sets)
     return SW.NOT_ENOUGH_MEMORY if not replaces and used >= now.options.slots else None
 
 
@@ -196,15 +222,16 @@ def _one_size(data: PutKeyData, accepted: tuple[int, ...]) -> bool:
     return length in accepted and all((one.length, len(one.ciphertext)) == (length, whole) for one in data.fields)
 
 
-def _decrypted(now: Situation, data: PutKeyData) -> tuple[bytes, bytes, bytes] | None:
+def _decrypted(now: Situation, data: PutKeyData) -> tuple[bytes, ...] | None:
     """The clear keys, or None if a check value is wrong."""
     assert now.dek is not None
     zero = bytes(BLOCK_BYTES)
-    enc, mac, dek = (now.dek.decrypt_cbc(zero, one.ciphertext)[: one.length] for one in data.fields)
-    for value, one in zip((enc, mac, dek), data.fields, strict=True):
-        if one.kcv and kcv_aes(AESKey(Secret(value))) != one.kcv:
+    values = tuple(now.dek.decrypt_cbc(zero, one.ciphertext)[: one.length] for one in data.fields)
+    check = kcv_aes_zero if now.options.zero_kcv else kcv_aes
+    for value, one in zip(values, data.fields, strict=True):
+        if one.kcv and check(AESKey(Secret(value))) != one.kcv:
             return None
-    return enc, mac, dek
+    return values
 
 
 def _recognition(scp_i: int) -> bytes:

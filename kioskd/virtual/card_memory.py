@@ -35,6 +35,7 @@ class StoredSet:
     dek: bytes
     tries: int = TRIES
     sequence: int = 0
+    unlock: bytes = b""  # of a KRK's set, where the card has an executive
 
     def __post_init__(self) -> None:
         if not 0x01 <= self.kvn <= FACTORY_KVN:
@@ -55,7 +56,7 @@ class StoredSet:
 
     def entries(self) -> tuple[KeyEntry, ...]:
         """Its part of the key information."""
-        values = (self.enc, self.mac, self.dek)
+        values = (self.enc, self.mac, self.dek, *((self.unlock,) if self.unlock else ()))
         return tuple(KeyEntry(kid, self.kvn, ((AES_TYPE, len(one)),)) for kid, one in enumerate(values, 1))
 
 
@@ -66,6 +67,7 @@ class CardMemory:
     sets: tuple[StoredSet, ...]
     life_cycle: LifeCycle = LifeCycle.SECURED
     others: tuple[KeyEntry, ...] = ()  # keys that are not ours; their values are of no interest
+    sealed: bool = False  # whether the executive is past its dormant state
 
     def __post_init__(self) -> None:
         if not self.sets or len({one.kvn for one in self.sets}) != len(self.sets):

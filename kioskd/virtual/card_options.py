@@ -24,6 +24,11 @@ class CardOptions:
     key_bytes: tuple[int, ...] = AES_BYTES  # what PUT KEY takes
     factory_drops: bool = False  # the first PUT KEY replaces the factory set
     own_set_stays: bool = False  # DELETE of the session's own set is refused
+    factory_fills: bool = False  # the factory set takes one of the slots
+    executive: bool = False  # it has an executive: SEAL, UNLOCK, RELOCK, and a fourth key in a set
+    deletes: bool = True  # it has DELETE of keys
+    layouts: tuple[bool, ...] = (True, False)  # of PUT KEY: with the clear length, without it
+    zero_kcv: bool = False  # the check value of an AES key is over zeros
     renumbers: bool = True  # PUT KEY may give the new keys another key version number than those that they replace
     others: tuple[KeyEntry, ...] = ()  # keys that are not ours: tokens, DAP, SCP80
     aid: bytes = ISD_AID

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from kioskd.errors import VaultError
 from kioskd.gp.aes import AESKey
-from kioskd.gp.keys import KeyRole, KeySet
+from kioskd.gp.keys import UNLOCK, KeyRole, KeySet
 from kioskd.rekey.labels import KeyLabel, check_label
 from kioskd.secret import Secret
 
@@ -23,11 +23,12 @@ AES_BYTES = (16, 24, 32)
 
 @dataclass(frozen=True, slots=True)
 class KeyValues:
-    """The values of one AES key set, all of one length."""
+    """The values of one AES key set, all of one length; `unlock` is the fourth member that some KRK sets have."""
 
     enc: Secret
     mac: Secret
     dek: Secret
+    unlock: Secret | None = None
 
     def __post_init__(self) -> None:
         if len(self.enc) not in AES_BYTES or not len(self.enc) == len(self.mac) == len(self.dek):
@@ -35,6 +36,11 @@ class KeyValues:
 
     def __iter__(self) -> Iterator[Secret]:
         return iter((self.enc, self.mac, self.dek))
+
+    @property
+    def members(self) -> tuple[Secret, ...]:
+        """Every key of the set, in the order of their key identifiers."""
+        return (*self, *((self.unlock,) if self.unlock is not None else ()))
 
     @property
     def bits(self) -> int:
@@ -52,7 +58,8 @@ def krk_values(krkdb: Secret, rnd: Secret, label: KeyLabel) -> KeyValues:
     check_label(label, "KRK")
     if len(rnd) != RND_BYTES:
         raise VaultError(f"RND has {RND_BYTES} bytes, not {len(rnd)}")
-    return KeyValues(*(_krk(AESKey(krkdb), AESKey(rnd), label, role) for role in KeyRole))
+    members = (*KeyRole, *((UNLOCK,) if label.unlock else ()))
+    return KeyValues(*(_krk(AESKey(krkdb), AESKey(rnd), label, member) for member in members))
 
 
 def master_values(mkdb: Secret, label: KeyLabel) -> KeyValues:
@@ -61,8 +68,8 @@ def master_values(mkdb: Secret, label: KeyLabel) -> KeyValues:
     return KeyValues(*(_master(AESKey(mkdb), label, role) for role in KeyRole))
 
 
-def _krk(krkdb: AESKey, rnd: AESKey, label: KeyLabel, role: KeyRole) -> Secret:
-    info = label.info(role.value)
+def _krk(krkdb: AESKey, rnd: AESKey, label: KeyLabel, member: str) -> Secret:
+    info = label.info(member)
     return _encrypted(rnd, Secret(b"".join(krkdb.cmac(bytes((j,)) + info) for j in (1, 2))), label.bits)
 
 

@@ -14,7 +14,7 @@ from kioskd.errors import ChannelBroken, VaultError
 from kioskd.gp.aes import AESKey, derive_session_keys
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import AES_TYPE, S8_BYTES, InitializeUpdateAnswer, KeyField
-from kioskd.gp.keys import BLOCK_BYTES, BlockKey, KeySet, kcv_aes
+from kioskd.gp.keys import BLOCK_BYTES, BlockKey, kcv_aes, kcv_aes_zero
 from kioskd.gp.scp03 import LEVELS, HostChannel, Mark, SessionKeys, card_cryptogram, unwrap
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
 from kioskd.secret import Secret
@@ -31,7 +31,7 @@ _ZERO_IV = bytes(BLOCK_BYTES)
 class _Channel:
     """One secure channel before its EXTERNAL AUTHENTICATE, with the static set that PUT KEY encrypts under."""
 
-    static: KeySet
+    static: KeyValues
     session: "_SessionValues"
     host: HostChannel
     host_challenge: bytes
@@ -77,7 +77,7 @@ class SoftVault(KeySets):
             raise ChannelBroken("the card's cryptogram is not that of the key set")
         number = self._next()
         self._channels[number] = _Channel(
-            static=values.keys,
+            static=values,
             session=_SessionValues(_value(session.enc), _value(session.rmac)),
             host=HostChannel.begin(session, level, parsed.mac_bytes),
             host_challenge=host_challenge,
@@ -85,10 +85,17 @@ class SoftVault(KeySets):
         )
         return ChannelHandle(number)
 
-    def wrap_key_set(self, channel: ChannelHandle, new: KeyHandle) -> tuple[KeyField, ...]:
-        """PUT KEY's fields, ENC MAC DEK, under the channel's static DEK."""
-        dek = self._channel(channel).static.dek
-        return tuple(_wrapped(dek, value) for value in self._set(new))
+    def wrap_key_set(self, channel: ChannelHandle, new: KeyHandle, zero_kcv: bool = False) -> tuple[KeyField, ...]:
+        """PUT KEY's fields, ENC MAC DEK and UNLOCK if there is one, under the channel's static DEK."""
+        dek = self._channel(channel).static.keys.dek
+        return tuple(_wrapped(dek, value, zero_kcv) for value in self._set(new).members)
+
+    def wrap_unlock_key(self, channel: ChannelHandle) -> bytes:
+        """The unlock key of the channel's key set under its own DEK; `VaultError` without one."""
+        values = self._channel(channel).static
+        if values.unlock is None:
+            raise VaultError("the key set of this channel has no unlock key")
+        return _wrapped(values.keys.dek, values.unlock, zero_kcv=False).ciphertext
 
     def wrap_commands(self, channel: ChannelHandle, commands: tuple[CommandAPDU, ...]) -> WrappedScript:
         """EXTERNAL AUTHENTICATE and the commands; the channel is dead afterwards."""
@@ -160,8 +167,9 @@ def _value(key: BlockKey) -> Secret:
     return key.secret
 
 
-def _wrapped(dek: BlockKey, value: Secret) -> KeyField:
+def _wrapped(dek: BlockKey, value: Secret, zero_kcv: bool) -> KeyField:
     """One key under a data encryption key; one of 24 bytes is filled to whole blocks with random bytes."""
     filled = Secret(value.reveal() + secrets.token_bytes(-len(value) % BLOCK_BYTES))
     ciphertext = dek.encrypt_cbc(_ZERO_IV, filled.reveal())
-    return KeyField(AES_TYPE, ciphertext, len(value), kcv_aes(AESKey(value)))
+    check = kcv_aes_zero if zero_kcv else kcv_aes
+    return KeyField(AES_TYPE, ciphertext, len(value), check(AESKey(value)))

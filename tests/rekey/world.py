@@ -18,12 +18,13 @@ from kioskd.drive import drive
 from kioskd.errors import KioskError, TapEnds
 from kioskd.gp.apdu import INS, CommandAPDU, ResponseAPDU
 from kioskd.gp.cplc import CardId
+from kioskd.gp.executive import STATE_TAG
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.ports import Vault
 from kioskd.rekey.asks import Ask, Elapsed, KeepReport, KeyHandle, NoteInDoubt, Transmit
 from kioskd.rekey.evidence import Subject
 from kioskd.rekey.labels import Cryptogram
-from kioskd.rekey.profile import DEFAULT_PROFILE, identify_steps
+from kioskd.rekey.profile import DEFAULT_PROFILE, Lock, Profile, identify_steps
 from kioskd.rekey.records import CardState, Closed, Intent, MasterRef, Record, fold
 from kioskd.rekey.relay import CardSession, RelayPolicy, relay
 from kioskd.rekey.wire import WIRE_VERSION, CardReport, End, Head, Report, Script, Tap
@@ -35,9 +36,10 @@ from tests.rekey.vaults import Keys, armed, everything, issuing
 
 T = TypeVar("T")
 
-POLICY = RelayPolicy((DEFAULT_PROFILE.aid,), DEFAULT_PROFILE.level, (0x9F7F, 0x66, 0xE0, 0x42, 0x45, 0xCF))
+TAGS = (0x9F7F, 0x66, 0xE0, 0x42, 0x45, 0xCF)
+POLICY = RelayPolicy((DEFAULT_PROFILE.aid,), DEFAULT_PROFILE.level, TAGS)
 KRK = DEFAULT_PROFILE.krk_kvn
-CHANGING = (INS.DELETE, INS.PUT_KEY, INS.SET_STATUS)
+CHANGING = (INS.DELETE, INS.PUT_KEY, INS.SET_STATUS, INS.SEAL)
 
 _taps = itertools.count(1)
 
@@ -84,6 +86,7 @@ class World:
     cryptograms: list[Cryptogram] = field(default_factory=list)
     guarded: bool = True  # whether every change of the card is held to invariant 1
     rotates: bool = False  # whether the access server rotates the KRK of a replaced card
+    profile: Profile = DEFAULT_PROFILE
 
     def __post_init__(self) -> None:
         self.ledger.witness = self._witness
@@ -119,7 +122,15 @@ class World:
             notes,
             list(self.cryptograms),
             rotates=self.rotates,
+            profile=self.profile,
         )
+
+    @property
+    def policy(self) -> RelayPolicy:
+        """What a terminal for this card lets through."""
+        executive = self.profile.lock is Lock.EXECUTIVE
+        tags = (*TAGS, STATE_TAG) if executive else TAGS
+        return RelayPolicy((self.profile.aid,), self.profile.level, tags, executive)
 
     # --- what is true ---
 
@@ -132,7 +143,7 @@ class World:
     def subject(self) -> Subject:
         """The card, as its labels name it."""
         raw = self.card.options.cplc_data()
-        return Subject(CardId("cplc", raw[0:2] + raw[2:4] + raw[16:18] + raw[12:16]), DEFAULT_PROFILE)
+        return Subject(CardId("cplc", raw[0:2] + raw[2:4] + raw[16:18] + raw[12:16]), self.profile)
 
     def holds(self, kvn: int, handle: KeyHandle, keys: Keys) -> bool:
         """Whether the card has exactly that key set at that version number, its data encryption key included."""
@@ -151,7 +162,7 @@ class World:
 
     def assert_something_opens_the_card(self) -> None:
         """Invariant 1, with every key set that the records let the server compute."""
-        factory = self.card.memory.at(DEFAULT_PROFILE.factory_kvn)
+        factory = self.card.memory.at(self.profile.factory_kvn)
         intents = [one for one in self.log if isinstance(one, Intent)]
         masters = [one.master for one in intents if one.master is not None]
         krks = self.state.krks
@@ -165,6 +176,13 @@ class World:
         assert self.holds_master(state.closed.master), "false closing: another master set"
         assert self.holds_krk(state.closed.krk), "false closing: another KRK"
         assert set(self.card.memory.others) == set(state.registered.bystanders), "a bystander is gone"
+        self.assert_locked()
+
+    def assert_locked(self) -> None:
+        """The card is locked as its profile says, and its executive sealed."""
+        if self.profile.lock is Lock.LIFECYCLE:
+            assert self.card.memory.life_cycle is self.profile.rests, "false closing: not locked"
+        assert self.card.memory.sealed is (self.profile.lock is Lock.EXECUTIVE), "false closing: not sealed"
 
     def assert_finished(self, generation: int, context: object = "") -> None:
         """The case is closed, truly, with that generation."""
@@ -220,17 +238,17 @@ class Kiosk:
         """The answers to the identify script."""
         self.world.card.reset()
         self.session = CardSession()
-        answers = tuple(self.world.card.transmit(step.command) for step in identify_steps(DEFAULT_PROFILE))
+        answers = tuple(self.world.card.transmit(step.command) for step in identify_steps(self.world.profile))
         return answers if self.hearsay is None else (*answers[:3], self.hearsay)
 
     async def run(self, script: Script, fence: int) -> Report:
         """Runs a script in the relay, and perhaps lies about it."""
         if not self.obeys:
             lenient = replace(script, steps=tuple(replace(step, accept=()) for step in script.steps))
-            report, self.session = await drive(relay(lenient, POLICY, self.session), self.answer(script))
+            report, self.session = await drive(relay(lenient, self.world.policy, self.session), self.answer(script))
             report = replace(report, digest=script.digest)
         else:
-            report, self.session = await drive(relay(script, POLICY, self.session), self.answer(script))
+            report, self.session = await drive(relay(script, self.world.policy, self.session), self.answer(script))
         await Point("report")
         self.seen.append((script, report))
         return report if self.bend is None else self.bend(script, report)
@@ -336,7 +354,7 @@ def talk(kiosk: Kiosk, purpose: str = "replace", answers: tuple[bytes, ...] | No
 
 def office(world: World) -> SteppedOffice:
     """An access server over that world."""
-    return SteppedOffice(cast(Vault, world.keys), world.ledger, DEFAULT_PROFILE, world.rotates)
+    return SteppedOffice(cast(Vault, world.keys), world.ledger, world.profile, world.rotates)
 
 
 def late(world: World, report: CardReport, terminal: str = "k1") -> Talk:

@@ -14,7 +14,7 @@ from kioskd.edges.pkcs11.keys import TokenKey
 from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.edges.pkcs11.wrapping import unwrap_by, wrap_to
 from kioskd.errors import NotArmed, VaultError
-from kioskd.gp.keys import KeyRole, KeySet
+from kioskd.gp.keys import UNLOCK, KeyRole, KeySet
 from kioskd.rekey.asks import KeyHandle
 from kioskd.rekey.labels import Cryptogram, KeyLabel, agreed_rnd, check_cryptogram, check_label, sealed_rnd
 
@@ -30,6 +30,7 @@ class TokenSet:
     dek: TokenKey
     bits: int
     lasting: bool = False
+    unlock: TokenKey | None = None  # the fourth member of a KRK's set on cards with an executive
     wide: tuple[Any, ...] = ()  # for 192 bits, keys of 256 that begin alike: a wrap takes whole blocks
 
     def __iter__(self) -> Iterator[TokenKey]:
@@ -43,13 +44,18 @@ class TokenSet:
     def destroy(self) -> None:
         """Ends the session objects."""
         if not self.lasting:
-            for one in (*(key.handle for key in self), *self.wide):
+            for one in (*(key.handle for key in self.members), *self.wide):
                 one.destroy()
+
+    @property
+    def members(self) -> tuple[TokenKey, ...]:
+        """Every key of the set, in the order of their key identifiers."""
+        return (*self, *((self.unlock,) if self.unlock is not None else ()))
 
     @property
     def wrappable(self) -> tuple[Any, ...]:
         """The objects that PUT KEY wraps."""
-        return self.wide or tuple(key.handle for key in self)
+        return self.wide or tuple(key.handle for key in self.members)
 
 
 class TokenKeySets(TokenCustody):
@@ -117,8 +123,8 @@ class TokenKeySets(TokenCustody):
                 self._uses[known] += 1
                 return known
 
-            def member(role: KeyRole, bits: int) -> Any:
-                return _derived(block, sha256(label.info(role.value)).digest(), bits)
+            def member(role: str, bits: int) -> Any:
+                return _derived(block, sha256(label.info(role)).digest(), bits)
 
             made = self._keep(_members(label.bits, member))
             self._masters[label], self._uses[made] = made, 1
@@ -168,27 +174,27 @@ class TokenKeySets(TokenCustody):
 def _krk(krkdb: Any, rnd: Any, label: KeyLabel) -> TokenSet:
     """T_j leave the token, as the schemes have it: secrets that alone open nothing. 128 bits need T_1 alone."""
 
-    def member(role: KeyRole, bits: int) -> Any:
-        info, block = label.info(role.value), TokenKey(krkdb)
+    def member(role: str, bits: int) -> Any:
+        info, block = label.info(role), TokenKey(krkdb)
         return _derived(rnd, b"".join(block.cmac(bytes((j,)) + info) for j in ((1,) if bits == 128 else (1, 2))), bits)
 
-    return _members(label.bits, member)
+    return _members(label.bits, member, (*KeyRole, UNLOCK) if label.unlock else tuple(KeyRole))
 
 
-def _members(bits: int, make: Callable[[KeyRole, int], Any]) -> TokenSet:
+def _members(bits: int, make: Callable[[str, int], Any], roles: tuple[str, ...] = tuple(KeyRole)) -> TokenSet:
     """A whole set, or an error and no object left behind."""
     made: list[Any] = []
     sizes = (bits, 256) if bits % 128 else (bits,)
     try:
         for size in sizes:
-            for role in KeyRole:
+            for role in roles:
                 made.append(make(role, size))
     except BaseException:
         for one in made:
             one.destroy()
         raise
-    enc, mac, dek = (TokenKey(one) for one in made[:3])
-    return TokenSet(enc, mac, dek, bits, wide=tuple(made[3:]))
+    enc, mac, dek, *unlock = (TokenKey(one) for one in made[: len(roles)])
+    return TokenSet(enc, mac, dek, bits, unlock=unlock[0] if unlock else None, wide=tuple(made[len(roles) :]))
 
 
 def _derived(key: Any, data: bytes, bits: int) -> Any:

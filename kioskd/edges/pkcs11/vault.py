@@ -15,7 +15,7 @@ from kioskd.edges.pkcs11.wrapping import unwrap_secret, wrap_secret
 from kioskd.errors import ChannelBroken, VaultError
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import AES_TYPE, S8_BYTES, InitializeUpdateAnswer, KeyField
-from kioskd.gp.keys import BLOCK_BYTES, BlockKey, kcv_aes
+from kioskd.gp.keys import BLOCK_BYTES, BlockKey, kcv_aes, kcv_aes_zero
 from kioskd.gp.scp03 import LEVELS, S_MAC, HostChannel, Mark, SessionKeys, card_cryptogram, unwrap
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
 
@@ -96,8 +96,9 @@ class TokenVault(TokenKeySets):
         self._channels[number] = _Channel(static, session, host, host_challenge, parsed.card_challenge)
         return ChannelHandle(number)
 
-    def wrap_key_set(self, channel: ChannelHandle, new: KeyHandle) -> tuple[KeyField, ...]:
-        """PUT KEY's fields, ENC MAC DEK, under the channel's static DEK, made by C_WrapKey."""
+    def wrap_key_set(self, channel: ChannelHandle, new: KeyHandle, zero_kcv: bool = False) -> tuple[KeyField, ...]:
+        """PUT KEY's fields, ENC MAC DEK and UNLOCK if there is one, under the channel's static DEK, by C_WrapKey."""
+        check = kcv_aes_zero if zero_kcv else kcv_aes
         with self._token.guard("PUT KEY"):
             dek, values = self._channel(channel).static.dek.handle, self._set(new)
             return tuple(
@@ -105,10 +106,19 @@ class TokenVault(TokenKeySets):
                     AES_TYPE,
                     bytes(dek.wrap_key(one, mechanism=Mechanism.AES_CBC, mechanism_param=_ZERO_IV)),
                     values.bits // 8,
-                    kcv_aes(key),
+                    check(key),
                 )
-                for one, key in zip(values.wrappable, values, strict=True)
+                for one, key in zip(values.wrappable, values.members, strict=True)
             )
+
+    def wrap_unlock_key(self, channel: ChannelHandle) -> bytes:
+        """The unlock key of the channel's key set under its own DEK; `VaultError` without one."""
+        with self._token.guard("UNLOCK"):
+            values = self._channel(channel).static
+            if values.unlock is None:
+                raise VaultError("the key set of this channel has no unlock key")
+            wide = values.wrappable[-1]
+            return bytes(values.dek.handle.wrap_key(wide, mechanism=Mechanism.AES_CBC, mechanism_param=_ZERO_IV))
 
     def wrap_commands(self, channel: ChannelHandle, commands: tuple[CommandAPDU, ...]) -> WrappedScript:
         """EXTERNAL AUTHENTICATE and the commands; the channel is dead afterwards."""

@@ -1,0 +1,72 @@
+"""`adopt`: a card that was issued elsewhere, and whose master set is known, gets a KRK beside it, in the field.
+
+The KRK travels under the master set: whoever records the tap and learns the master set later reads it. The card is
+recorded as `master-bound`, so that operators see it; a campaign replaces its master set like any other, and reissuing
+it is the only way to a KRK that never hung on a leaked key. Its master set counts as generation 0.
+
+An attempt whose report was lost is made again: the earlier KRK is deleted and a fresh one put, so that each case closes
+on the card's own cryptogram.
+"""
+
+from kioskd.errors import TapEnds
+from kioskd.rekey.asks import Conversation, MintKRK, Recall, Remember, UseFactorySet
+from kioskd.rekey.issue import Order
+from kioskd.rekey.profile import Operation
+from kioskd.rekey.records import CardState, Found, Purpose, Registered, fold
+from kioskd.rekey.replace import conclude
+from kioskd.rekey.script import Desk, Plan, greet, run, verify
+
+PASSES = 2
+
+
+def adopt(desk: Desk, order: Order) -> Conversation[str]:
+    """Adopts the card; the outcome's name."""
+    unfit = desk.subject.profile.refuses(Operation.ADOPT)
+    if unfit:
+        raise TapEnds("card-unfit", unfit)
+    for _ in range(PASSES):
+        state = fold((yield from Recall()))
+        if state.issued:
+            return "adopted"
+        yield from _put(desk, state, order)
+    return "adopted" if fold((yield from Recall())).issued else "not-finished"
+
+
+def _put(desk: Desk, state: CardState, order: Order) -> Conversation[Found]:
+    """One script under the known master set: a KRK, the key information, both sets proven."""
+    profile = desk.subject.profile
+    opened = yield from greet(desk, state, profile.adopts_kvn)
+    session = yield from verify(opened, (UseFactorySet(profile.adopts),))
+    if state.registered is None:
+        registered = _registration(desk, order)
+        yield from Remember(registered)
+        state = fold((registered,), state)
+    label = desk.subject.krk_label(order.epoch, state.next_install, profile.krk_kvn)
+    handle, cryptogram = yield from MintKRK(label)
+    plan = Plan(
+        Purpose.ADOPT,
+        deletes=tuple(dict.fromkeys(one.kvn for one in state.krks)),
+        new=handle,
+        cryptogram=cryptogram,
+        read_keys=True,
+        greets=(profile.krk_kvn, profile.adopts_kvn),
+    )
+    state, found, _ = yield from run(desk, state, session, plan)
+    if found.proven_krk is not None:
+        yield from conclude(desk.subject, state, found, Purpose.ADOPT, 0)
+    return found
+
+
+def _registration(desk: Desk, order: Order) -> Registered:
+    """What stands on the card beside its master set is a bystander, if it is not where our sets go."""
+    profile, information = desk.subject.profile, order.key_information
+    if information is None:
+        raise TapEnds("unreadable-card", "the card gives no key information")
+    if information.entries_of(profile.adopts_kvn) != profile.entries(profile.adopts_kvn):
+        raise TapEnds("card-unfit", f"KVN {profile.adopts_kvn:02X} holds keys of another kind than the profile says")
+    bystanders = tuple(entry for entry in information.entries if entry.kvn != profile.adopts_kvn)
+    taken = sorted({entry.kvn for entry in bystanders if entry.kvn in profile.our_kvns})
+    if taken:
+        raise TapEnds("card-unfit", f"a key set that is not ours at KVN {', '.join(f'{one:02X}' for one in taken)}")
+    known = (profile.adopts, profile.adopts_kvn)
+    return Registered(desk.subject.card, order.aliases, profile.derivation, bystanders, profile.name, known)
