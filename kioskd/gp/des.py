@@ -1,12 +1,12 @@
 """Two-key triple DES in this process's memory: check values, wrapped keys and the session keys of SCP02.
 
-The only file of gp/ that computes DES. SCP02 itself is not spoken; its session keys are what wraps keys under it.
+The only file of gp/ that computes DES.
 """
 
 from dataclasses import dataclass
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
 
 from kioskd.gp.keys import KCV_BYTES
 from kioskd.secret import Secret
@@ -40,6 +40,28 @@ class DESKey:
     def encrypt_cbc(self, iv: bytes, data: bytes) -> bytes:
         """3DES-CBC of whole blocks of 8 bytes, no padding."""
         return self._crypt(modes.CBC(iv), data)
+
+    def decrypt_cbc(self, iv: bytes, data: bytes) -> bytes:
+        """3DES-CBC of whole blocks of 8 bytes, no padding."""
+        machine = Cipher(self._algorithm(), modes.CBC(iv)).decryptor()
+        return machine.update(data) + machine.finalize()
+
+    def encrypt_single(self, block: bytes) -> bytes:
+        """Single DES under the key's first half, one block of 8 bytes."""
+        return self._single(0).update(block)
+
+    def retail_mac(self, icv: bytes, data: bytes) -> bytes:
+        """ISO 9797-1 MAC algorithm 3 of whole blocks: DES-CBC under the first half, 3DES for the last block."""
+        if len(data) > DES_BLOCK_BYTES:
+            first = Cipher(TripleDES(self._half(0) * 3), modes.CBC(icv)).encryptor()
+            icv = first.update(data[:-DES_BLOCK_BYTES])[-DES_BLOCK_BYTES:]
+        return self.encrypt_cbc(icv, data[-DES_BLOCK_BYTES:])
+
+    def _half(self, at: int) -> bytes:
+        return self._secret.reveal()[DES_BLOCK_BYTES * at : DES_BLOCK_BYTES * (at + 1)]
+
+    def _single(self, at: int) -> CipherContext:
+        return Cipher(TripleDES(self._half(at) * 3), modes.ECB()).encryptor()
 
     def decrypt_block(self, data: bytes) -> bytes:
         """3DES-ECB of whole blocks of 8 bytes."""

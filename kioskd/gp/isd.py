@@ -14,7 +14,7 @@ AES_TYPE = 0x88
 S8_BYTES = 8
 S16_BYTES = 16
 KDD_BYTES = 10
-SCP03 = 0x03
+SCP02, SCP03 = 0x02, 0x03
 
 PSEUDO_RANDOM = 0x10
 """The bit of i that says: the card challenge is computed, and its sequence counter is told."""
@@ -22,6 +22,7 @@ RESPONSE_MAC = 0x20
 S16 = 0x01
 """The bit of i that says: challenges, cryptograms and MACs of 16 bytes (Amendment D 1.2)."""
 
+_SCP02_BYTES = 28
 _ISD_STATUS = 0x80
 _SEVERAL_KEYS = 0x80
 _FIRST_KEY = 0x01
@@ -54,7 +55,10 @@ def initialize_update(kvn: KVN, host_challenge: bytes) -> CommandAPDU:
 
 @dataclass(frozen=True, slots=True)
 class InitializeUpdateAnswer:
-    """kdd 10 | kvn 1 | scp 1 | i 1 | challenge 8 or 16 | cryptogram 8 or 16 | [sequence 3, if pseudo-random]."""
+    """SCP03: kdd 10 | kvn | 03 | i | challenge 8 or 16 | cryptogram 8 or 16 | [sequence 3, if pseudo-random].
+
+    SCP02: kdd 10 | kvn | 02 | sequence 2 | challenge 6 | cryptogram 8; its i stands in the card data alone, 0 here.
+    """
 
     kdd: bytes
     kvn: int
@@ -66,17 +70,21 @@ class InitializeUpdateAnswer:
 
     @property
     def mac_bytes(self) -> int:
-        """8 (S8) or 16 (S16): the length of challenges, cryptograms and MACs."""
-        return len(self.card_challenge)
+        """8 (S8) or 16 (S16): the length of cryptograms and MACs."""
+        return len(self.card_cryptogram)
 
     @classmethod
     def parse(cls, data: bytes) -> "InitializeUpdateAnswer":
-        """The answer of an SCP03 card; `Malformed` for all others."""
+        """The answer of an SCP02 or SCP03 card; `Malformed` for all others."""
         if len(data) < 13:
             raise Malformed(f"INITIALIZE UPDATE: {len(data)} bytes")
         kvn, scp, i = data[10:13]
+        if scp == SCP02:
+            if len(data) != _SCP02_BYTES:
+                raise Malformed(f"INITIALIZE UPDATE: {len(data)} bytes, {_SCP02_BYTES} belong to SCP02")
+            return cls(data[:10], kvn, scp, 0, data[14:20], data[20:28], data[12:14])
         if scp != SCP03:
-            raise Malformed(f"INITIALIZE UPDATE: secure channel protocol {scp:02X}, only 03 is spoken")
+            raise Malformed(f"INITIALIZE UPDATE: secure channel protocol {scp:02X}, 02 and 03 are spoken")
         size = S16_BYTES if i & S16 else S8_BYTES
         wanted = 13 + 2 * size + (3 if i & PSEUDO_RANDOM else 0)
         if len(data) != wanted:
@@ -86,6 +94,9 @@ class InitializeUpdateAnswer:
 
     def encode(self) -> bytes:
         """The bytes that `parse` reads."""
+        if self.scp == SCP02:
+            told = bytes((self.kvn, self.scp)) + (self.sequence or b"")
+            return self.kdd + told + self.card_challenge + self.card_cryptogram
         head = self.kdd + bytes((self.kvn, self.scp, self.i))
         return head + self.card_challenge + self.card_cryptogram + (self.sequence or b"")
 

@@ -12,6 +12,8 @@ SCHEME, P256_SCHEME = 1, 2
 cryptogram and goes into the label.
 """
 OAEP_HASH = "SHA1"
+AES, DES = "AES", "3DES"
+"""Algorithms of key sets; a 3DES key has 128 bits, parity bits counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ def check_label(label: KeyLabel, kind: str) -> None:
     """`VaultError` for a label of another kind, or of keys that no vault makes."""
     if label.kind != kind:
         raise VaultError(f"a label of kind {label.kind} where {kind} belongs")
-    if label.algorithm != "AES" or label.bits not in (128, 192, 256):
+    sizes = {AES: (128, 192, 256), DES: (128,)}
+    if label.bits not in sizes.get(label.algorithm, ()):
         raise VaultError(f"this vault makes no {label.algorithm} keys of {label.bits} bits")
 
 

@@ -11,17 +11,30 @@ from enum import StrEnum
 from pathlib import Path
 
 from kioskd.errors import ChannelBroken, KioskError, Malformed
+from kioskd.gp import scp02
 from kioskd.gp.aes import derive_session_keys
 from kioskd.gp.apdu import INS, MAX_LE, MAX_RESPONSE_BYTES, SW, CommandAPDU, ResponseAPDU
-from kioskd.gp.isd import SCP03, InitializeUpdateAnswer
-from kioskd.gp.keys import BlockKey
+from kioskd.gp.isd import RESPONSE_MAC, S8_BYTES, SCP02, SCP03, InitializeUpdateAnswer
+from kioskd.gp.keys import BLOCK_BYTES
 from kioskd.gp.life_cycle import LifeCycle
+from kioskd.gp.scp02 import CHALLENGE_BYTES
+from kioskd.gp.scp02 import SEQUENCE_MAX as SCP02_SEQUENCE_MAX
 from kioskd.gp.scp03 import LEVELS, CardChannel, card_cryptogram, pseudo_random_challenge
 from kioskd.gp.tlv import TLV
 from kioskd.virtual.card_commands import COMMANDS, SEQUENCE_BYTES, Situation, status
 from kioskd.virtual.card_executive import unlocks
-from kioskd.virtual.card_memory import SEQUENCE_MAX, CardFile, CardMemory, fresh_memory, load, save
+from kioskd.virtual.card_memory import (
+    DES_TYPE,
+    SEQUENCE_MAX,
+    CardFile,
+    CardMemory,
+    StoredSet,
+    fresh_memory,
+    load,
+    save,
+)
 from kioskd.virtual.card_options import CardOptions
+from kioskd.virtual.card_scp02 import PROOF_BYTES, SCP02Channel, greet
 
 ATR = bytes.fromhex("3B80800101")
 
@@ -62,10 +75,11 @@ class _Session:
     """What a reset clears."""
 
     greeting: tuple[int, bytes, bytes] | None = None  # KVN, host challenge, card challenge
-    channel: CardChannel | None = None
+    channel: CardChannel | SCP02Channel | None = None
     kvn: int = 0
     authenticated: bool = False
-    dek: BlockKey | None = None
+    open_key: Callable[[bytes], bytes] | None = None  # decrypts what PUT KEY carries
+    scp: int = SCP03
     unlocked: bool = False  # the executive
     waiting: bytes = b""  # the rest of a long answer, with its status word
 
@@ -213,17 +227,17 @@ class VirtualCard:
     def _turned(self, command: CommandAPDU) -> SW:
         """UNLOCK and RELOCK: they change the session alone."""
         session = self._session
-        assert session.dek is not None
+        assert session.open_key is not None
         if command.ins == INS.RELOCK:
             was, session.unlocked = session.unlocked, False
             return SW.OK if was else SW.CONDITIONS_NOT_SATISFIED
-        sw = unlocks(self.memory, self.memory.at(session.kvn), session.dek, command)
+        sw = unlocks(self.memory, self.memory.at(session.kvn), session.open_key, command)
         session.unlocked = session.unlocked or sw is SW.OK
         return sw
 
     def _done(self, command: CommandAPDU) -> ResponseAPDU:
         session = self._session
-        situation = Situation(self.memory, self.options, session.kvn, session.dek, session.unlocked)
+        situation = Situation(self.memory, self.options, session.kvn, session.open_key, session.scp, session.unlocked)
         memory, answer = COMMANDS[command.ins](situation, command)
         if memory is not self.memory:
             self._keep(memory)
@@ -252,14 +266,16 @@ class VirtualCard:
         self._session = _Session()
         if command.p2 != 0:
             return status(SW.INCORRECT_P1P2)
-        size = self.options.challenge_bytes
-        if len(command.data) != size:
-            return status(SW.WRONG_LENGTH)
         stored = self.memory.at(command.p1)
         if stored is None:
             return status(SW.REFERENCED_DATA_NOT_FOUND)
         if stored.tries == 0:
             return status(SW.AUTHENTICATION_BLOCKED)
+        if stored.kind == DES_TYPE:
+            return self._greeted_by_scp02(stored, command.data)
+        size = self.options.challenge_bytes
+        if len(command.data) != size:
+            return status(SW.WRONG_LENGTH)
         keys, sequence = stored.keys(), None
         if self.options.pseudo_random:
             if stored.sequence >= SEQUENCE_MAX:
@@ -277,20 +293,32 @@ class VirtualCard:
             kdd=self.options.diversification,
             kvn=stored.kvn,
             scp=SCP03,
-            i=self.options.scp_i,
+            i=self.options.aes_i,
             card_challenge=challenge,
             card_cryptogram=card_cryptogram(session_keys.mac, command.data, challenge),
             sequence=sequence,
         )
         return ResponseAPDU(answer.encode(), SW.OK)
 
+    def _greeted_by_scp02(self, stored: StoredSet, host_challenge: bytes) -> ResponseAPDU:
+        if len(host_challenge) != S8_BYTES:
+            return status(SW.WRONG_LENGTH)
+        if stored.sequence >= SCP02_SEQUENCE_MAX:
+            return status(SW.CONDITIONS_NOT_SATISFIED)
+        made = greet(stored, self.options, host_challenge, self.random(CHALLENGE_BYTES))
+        self._session.greeting = (stored.kvn, host_challenge, made.card_challenge)
+        self._session.channel, self._session.scp = made.channel, SCP02
+        self._session.open_key = made.keys.dek.decrypt_block
+        return ResponseAPDU(made.answer, SW.OK)
+
     def _external_authenticate(self, command: CommandAPDU) -> ResponseAPDU:
         session, self._session = self._session, _Session()
         if session.greeting is None or session.channel is None:
             return status(SW.CONDITIONS_NOT_SATISFIED)
-        if command.p1 not in LEVELS or not self.options.speaks(command.p1) or command.p2 != 0:
+        if not self._speaks(session.scp, command.p1) or command.p2 != 0:
             return status(SW.INCORRECT_P1P2)
-        if len(command.data) != 2 * self.options.challenge_bytes:  # cryptogram and MAC
+        proof = PROOF_BYTES if session.scp == SCP02 else 2 * self.options.challenge_bytes
+        if len(command.data) != proof:  # cryptogram and MAC
             return status(SW.WRONG_LENGTH)
         kvn, host, card = session.greeting
         stored = self.memory.at(kvn)
@@ -303,7 +331,21 @@ class VirtualCard:
             channel = None
         if channel is None:
             return status(SW.AUTHENTICATION_FAILED)
-        self._keep(self.memory.having(replace(stored, tries=self.options.tries)))
+        used = stored.sequence + 1 if session.scp == SCP02 else stored.sequence
+        self._keep(self.memory.having(replace(stored, tries=self.options.tries, sequence=used)))
         # The session's keys are its own: they stay although the set may be replaced or deleted now.
-        self._session = _Session(channel=channel, kvn=kvn, authenticated=True, dek=stored.keys().dek)
+        open_key = session.open_key or _under_dek(stored)
+        self._session = _Session(channel=channel, kvn=kvn, authenticated=True, open_key=open_key, scp=session.scp)
         return status(SW.OK)
+
+    def _speaks(self, scp: int, level: int) -> bool:
+        """Whether the card's i promises a security level."""
+        if scp == SCP02:
+            return level in scp02.LEVELS and bool(not level & scp02.R_MAC or self.options.scp_i & RESPONSE_MAC)
+        return level in LEVELS and self.options.speaks(level)
+
+
+def _under_dek(stored: StoredSet) -> Callable[[bytes], bytes]:
+    """Decrypts as SCP03 has it: AES-CBC under the static DEK."""
+    dek = stored.keys().dek
+    return lambda ciphertext: dek.decrypt_cbc(bytes(BLOCK_BYTES), ciphertext)

@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 from kioskd.errors import Malformed
 from kioskd.gp.aes import AESKey
 from kioskd.gp.apdu import INS, SW, CommandAPDU, ResponseAPDU
+from kioskd.gp.des import DES_KEY_BYTES, DESKey, kcv_des
 from kioskd.gp.executive import STATE_TAG
-from kioskd.gp.isd import PutKeyData, Receipt, key_references
-from kioskd.gp.keys import BLOCK_BYTES, BlockKey, kcv_aes, kcv_aes_zero
+from kioskd.gp.isd import SCP02, SCP03, PutKeyData, Receipt, key_references
+from kioskd.gp.keys import BLOCK_BYTES, kcv_aes, kcv_aes_zero
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.tlv import TLV, parse_one
 from kioskd.secret import Secret
 from kioskd.virtual.card_executive import sealed, state_of
-from kioskd.virtual.card_memory import AES_TYPE, FACTORY_KVN, CardMemory, StoredSet
+from kioskd.virtual.card_memory import AES_TYPE, DES_TYPE, FACTORY_KVN, CardMemory, StoredSet
 from kioskd.virtual.card_options import CardOptions
 
-SEQUENCE_BYTES = 3
+SEQUENCE_BYTES, SCP02_SEQUENCE_BYTES = 3, 2
 KEYS_IN_A_SET = 3
 LAST_KVN = 0x7F
 
@@ -36,7 +37,8 @@ class Situation:
     memory: CardMemory
     options: CardOptions
     kvn: int = 0
-    dek: BlockKey | None = None
+    open_key: Callable[[bytes], bytes] | None = None  # decrypts what PUT KEY carries
+    scp: int = SCP03
     unlocked: bool = False  # the executive, in this session
 
     @property
@@ -54,12 +56,14 @@ def get_data(now: Situation, command: CommandAPDU) -> Result:
     readings: dict[int, bytes] = {
         0x42: options.iin,
         0x45: options.image_number,
-        0x66: _recognition(options.scp_i),
+        0x66: _recognition(options),
         0xCF: options.diversification,
         0xE0: parse_one(memory.key_information().encode(), 0xE0).value,
     }
     default = memory.at(0)
-    if options.pseudo_random and default is not None:
+    if default is not None and default.kind == DES_TYPE:
+        readings[0xC1] = default.sequence.to_bytes(SCP02_SEQUENCE_BYTES)
+    elif default is not None and options.pseudo_random:
         readings[0xC1] = default.sequence.to_bytes(SEQUENCE_BYTES)
     if options.executive:
         readings[STATE_TAG] = bytes((state_of(memory, unlocked=now.unlocked),))
@@ -114,12 +118,12 @@ def put_key(now: Situation, command: CommandAPDU) -> Result:
     if values is None:
         return memory, status(SW.INVALID_KCV)
     enc, mac, dek, *unlock = values
-    new = StoredSet(data.kvn, enc, mac, dek, tries=now.options.tries, unlock=b"".join(unlock))
+    kind, extra = data.fields[0].type, b"".join(unlock)
+    new = StoredSet(data.kvn, enc, mac, dek, tries=now.options.tries, unlock=extra, kind=kind)
     memory = memory.having(new, instead_of=command.p1 or None)
     if now.options.factory_drops and command.p1 == 0:
-        memory = memory.without(FACTORY_KVN)
-    check = kcv_aes_zero if now.options.zero_kcv else kcv_aes
-    receipt = Receipt(new.kvn, tuple(check(AESKey(Secret(value))) for value in values))
+        memory = memory.without(now.options.factory_kvn)
+    receipt = Receipt(new.kvn, tuple(_check_value(now.options, kind, value) for value in values))
     return memory, ResponseAPDU(receipt.encode(), SW.OK)
 
 
@@ -196,22 +200,25 @@ def _unfit(now: Situation, replaces: int, data: PutKeyData) -> SW | None:
     most = KEYS_IN_A_SET + now.options.executive
     if not 0x01 <= data.kvn <= LAST_KVN or not KEYS_IN_A_SET <= len(data.fields) <= most:
         return SW.WRONG_DATA
-    if any(one.with_length not in now.options.layouts for one in data.fields):
-        return SW.WRONG_DATA
-    if any(one.type != AES_TYPE for one in data.fields):
+    kind = data.fields[0].type
+    if kind not in (AES_TYPE, DES_TYPE) or any(one.type != kind for one in data.fields):
         return SW.ALGORITHM_NOT_SUPPORTED
-    if not _one_size(data, now.options.key_bytes):
+    if not now.options.takes(kind, now.scp):
+        return SW.WRONG_DATA if now.options.scp == SCP02 else SW.ALGORITHM_NOT_SUPPORTED
+    if kind == AES_TYPE and any(one.with_length not in now.options.layouts for one in data.fields):
+        return SW.WRONG_DATA
+    if not _one_size(data, now.options.key_bytes if kind == AES_TYPE else (DES_KEY_BYTES,)):
         return SW.WRONG_DATA
     old = memory.at(replaces) if replaces else None
     if replaces and old is None:
         return SW.REFERENCED_DATA_NOT_FOUND
-    if old is not None and old.bits != 8 * data.fields[0].length:
+    if old is not None and (old.bits, old.kind) != (8 * data.fields[0].length, kind):
         return SW.WRONG_DATA  # a key keeps its size when it is replaced (11.8)
     if replaces and data.kvn != replaces and not now.options.renumbers:
         return SW.CONDITIONS_NOT_SATISFIED
     if data.kvn != replaces and memory.taken(data.kvn):
         return SW.WRONG_DATA
-    used = sum(now.options.factory_fills or one.kvn != FACTORY_KVN for one in memory.sets)
+    used = sum(now.options.factory_fills or one.kvn != now.options.factory_kvn for one in memory.sets)
     return SW.NOT_ENOUGH_MEMORY if not replaces and used >= now.options.slots else None
 
 
@@ -224,20 +231,25 @@ def _one_size(data: PutKeyData, accepted: tuple[int, ...]) -> bool:
 
 def _decrypted(now: Situation, data: PutKeyData) -> tuple[bytes, ...] | None:
     """The clear keys, or None if a check value is wrong."""
-    assert now.dek is not None
-    zero = bytes(BLOCK_BYTES)
-    values = tuple(now.dek.decrypt_cbc(zero, one.ciphertext)[: one.length] for one in data.fields)
-    check = kcv_aes_zero if now.options.zero_kcv else kcv_aes
+    assert now.open_key is not None
+    values = tuple(now.open_key(one.ciphertext)[: one.length] for one in data.fields)
     for value, one in zip(values, data.fields, strict=True):
-        if one.kcv and check(AESKey(Secret(value))) != one.kcv:
+        if one.kcv and _check_value(now.options, one.type, value) != one.kcv:
             return None
     return values
 
 
-def _recognition(scp_i: int) -> bytes:
-    """The value of 66: card recognition data for GlobalPlatform 2.3.1 and SCP03 (H.2)."""
+def _check_value(options: CardOptions, kind: int, value: bytes) -> bytes:
+    if kind == DES_TYPE:
+        return kcv_des(DESKey(Secret(value)))
+    return (kcv_aes_zero if options.zero_kcv else kcv_aes)(AESKey(Secret(value)))
+
+
+def _recognition(options: CardOptions) -> bytes:
+    """The value of 66: card recognition data for GlobalPlatform 2.3.1 and the secure channels spoken (H.2)."""
     card_type = "06072A864886FC6B01"
     version = "600C060A2A864886FC6B02020301"
     scheme = "630906072A864886FC6B03"
-    channel = f"640B06092A864886FC6B0403{scp_i:02X}"
+    spoken = [(options.scp, options.scp_i), *([(SCP03, options.aes_i)] if options.also_aes else [])]
+    channel = "".join(f"640B06092A864886FC6B04{scp:02X}{i:02X}" for scp, i in spoken)
     return TLV(0x73, bytes.fromhex(card_type + version + scheme + channel)).encode()

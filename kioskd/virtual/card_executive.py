@@ -3,12 +3,13 @@
 Unlocked is volatile: reset, SELECT, INITIALIZE UPDATE and RELOCK end it. The bytes are those of `gp/executive.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from hmac import compare_digest
 
 from kioskd.gp.apdu import SW, CommandAPDU
 from kioskd.gp.executive import ExecutiveState
-from kioskd.gp.keys import BLOCK_BYTES, BlockKey
+from kioskd.gp.keys import BLOCK_BYTES
 from kioskd.virtual.card_memory import CardMemory, StoredSet
 
 
@@ -28,7 +29,9 @@ def sealed(memory: CardMemory, command: CommandAPDU) -> tuple[CardMemory, SW]:
     return replace(memory, sealed=True), SW.OK
 
 
-def unlocks(memory: CardMemory, stored: StoredSet | None, dek: BlockKey, command: CommandAPDU) -> SW:
+def unlocks(
+    memory: CardMemory, stored: StoredSet | None, open_key: Callable[[bytes], bytes], command: CommandAPDU
+) -> SW:
     """UNLOCK: whether the value that came is the unlock key of the session's set."""
     if (command.p1, command.p2) != (0, 0):
         return SW.INCORRECT_P1P2
@@ -36,5 +39,5 @@ def unlocks(memory: CardMemory, stored: StoredSet | None, dek: BlockKey, command
         return SW.CONDITIONS_NOT_SATISFIED
     if not command.data or len(command.data) % BLOCK_BYTES:
         return SW.WRONG_DATA
-    value = dek.decrypt_cbc(bytes(BLOCK_BYTES), command.data)[: len(stored.unlock)]
+    value = open_key(command.data)[: len(stored.unlock)]
     return SW.OK if compare_digest(value, stored.unlock) else SW.SECURITY_STATUS_NOT_SATISFIED

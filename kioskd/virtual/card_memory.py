@@ -7,6 +7,8 @@ from pathlib import Path
 
 from kioskd.errors import Malformed
 from kioskd.gp.aes import AESKey
+from kioskd.gp.des import DES_KEY_BYTES, DESKey
+from kioskd.gp.isd import SCP02
 from kioskd.gp.keyinfo import KeyEntry, KeyInformation
 from kioskd.gp.keys import KeySet
 from kioskd.gp.life_cycle import LifeCycle
@@ -17,7 +19,7 @@ from kioskd.virtual.card_options import AES_BYTES, CardOptions
 FACTORY_KVN = 0xFF
 FACTORY_KEY = bytes(range(0x40, 0x60))  # of a key of 32 bytes; shorter ones begin alike
 TRIES = 10
-AES_TYPE = 0x88
+AES_TYPE, DES_TYPE = 0x88, 0x80
 SEQUENCE_MAX = 0xFFFFFF
 
 
@@ -36,10 +38,13 @@ class StoredSet:
     tries: int = TRIES
     sequence: int = 0
     unlock: bytes = b""  # of a KRK's set, where the card has an executive
+    kind: int = AES_TYPE  # of its keys; 3DES sets speak SCP02
 
     def __post_init__(self) -> None:
         if not 0x01 <= self.kvn <= FACTORY_KVN:
             raise ValueError(f"{self.kvn} is no key version number")
+        if self.kind == DES_TYPE and len(self.enc) != DES_KEY_BYTES:
+            raise ValueError("a 3DES key has 16 bytes")
         if len(self.enc) not in AES_BYTES or not len(self.enc) == len(self.mac) == len(self.dek):
             raise ValueError("the keys of a set are not of one length, 16, 24 or 32 bytes")
         if self.tries < 0 or not 0 <= self.sequence <= SEQUENCE_MAX:
@@ -49,6 +54,10 @@ class StoredSet:
         """The set ready for use."""
         return KeySet(*(AESKey(Secret(value)) for value in (self.enc, self.mac, self.dek)))
 
+    def des_keys(self) -> tuple[DESKey, DESKey, DESKey]:
+        """The members of a 3DES set, ready for use."""
+        return DESKey(Secret(self.enc)), DESKey(Secret(self.mac)), DESKey(Secret(self.dek))
+
     @property
     def bits(self) -> int:
         """The length of each of its keys."""
@@ -57,7 +66,7 @@ class StoredSet:
     def entries(self) -> tuple[KeyEntry, ...]:
         """Its part of the key information."""
         values = (self.enc, self.mac, self.dek, *((self.unlock,) if self.unlock else ()))
-        return tuple(KeyEntry(kid, self.kvn, ((AES_TYPE, len(one)),)) for kid, one in enumerate(values, 1))
+        return tuple(KeyEntry(kid, self.kvn, ((self.kind, len(one)),)) for kid, one in enumerate(values, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,8 @@ class CardFile:
 def fresh_memory(options: CardOptions) -> CardMemory:
     """A card as it comes from the factory."""
     key = FACTORY_KEY[: options.factory_key_bytes]
-    factory = StoredSet(FACTORY_KVN, key, key, key, options.tries)
+    kind = DES_TYPE if options.scp == SCP02 else AES_TYPE
+    factory = StoredSet(options.factory_kvn, key, key, key, options.tries, kind=kind)
     return CardMemory((factory,), options.life_cycle, options.others)
 
 

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
-from kioskd.gp.isd import ISD_AID, KDD_BYTES, PSEUDO_RANDOM, RESPONSE_MAC, S8_BYTES, S16, S16_BYTES
+from kioskd.gp.isd import ISD_AID, KDD_BYTES, PSEUDO_RANDOM, RESPONSE_MAC, S8_BYTES, S16, S16_BYTES, SCP02, SCP03
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.scp03 import R_ENCRYPTION, R_MAC
 
 AES_BYTES = (16, 24, 32)
+AES_KEY, DES_KEY = 0x88, 0x80
+_MIGRATED_I = 0x70
 
 _SPOKEN_I = (0x00, 0x10, 0x20, 0x30, 0x60, 0x70)
+_SCP02_I = (0x15, 0x35, 0x55, 0x75)
 _RESPONSE_ENCRYPTION = 0x40  # the bit of i beside that of the response MAC
 
 
@@ -19,6 +22,9 @@ class CardOptions:
 
     serial: bytes = bytes.fromhex("00C0FFEE")
     slots: int = 2  # beside the factory set
+    scp: int = SCP03  # of the factory set; 02 makes it a 3DES set
+    also_aes: bool = False  # a card of SCP02 that takes AES sets as well, and speaks SCP03 with them
+    factory_kvn: int = 0xFF
     scp_i: int = 0x70  # 01: S16; 10: pseudo-random challenge; 20: response MAC; 40: response encryption
     factory_key_bytes: int = 16
     key_bytes: tuple[int, ...] = AES_BYTES  # what PUT KEY takes
@@ -46,7 +52,9 @@ class CardOptions:
             raise ValueError("a card has a serial of 4 bytes, diversification data of 10 and an AID of 5 to 16")
         if not {self.factory_key_bytes, *self.key_bytes} <= set(AES_BYTES):
             raise ValueError("an AES key has 16, 24 or 32 bytes")
-        if self.scp_i & ~S16 not in _SPOKEN_I:
+        if self.scp == SCP02 and self.scp_i not in _SCP02_I:
+            raise ValueError(f"i={self.scp_i:02X}: a card of SCP02 has i 15, 35, 55 or 75")
+        if self.scp == SCP03 and self.scp_i & ~S16 not in _SPOKEN_I:
             raise ValueError(f"i={self.scp_i:02X}: a card has i 00, 10, 20, 30, 60 or 70, and 01 more for S16")
         if len(self.privileges) != 3 or not self.tries >= 1 or not self.slots >= 1:
             raise ValueError("a card has 3 bytes of privileges, at least one try and at least one slot")
@@ -73,15 +81,26 @@ class CardOptions:
 
     @property
     def pseudo_random(self) -> bool:
-        """Whether i says that the card challenge is computed and its sequence counter told."""
-        return bool(self.scp_i & PSEUDO_RANDOM)
+        """Whether i says that the card challenge of SCP03 is computed and its sequence counter told."""
+        return bool(self.aes_i & PSEUDO_RANDOM)
+
+    @property
+    def aes_i(self) -> int:
+        """The i of SCP03, also on a card whose factory set speaks SCP02."""
+        return self.scp_i if self.scp == SCP03 else _MIGRATED_I
 
     @property
     def challenge_bytes(self) -> int:
         """The length of challenges, cryptograms and MACs, as i says: 8, or 16 for S16."""
-        return S16_BYTES if self.scp_i & S16 else S8_BYTES
+        return S16_BYTES if self.aes_i & S16 else S8_BYTES
 
     def speaks(self, level: int) -> bool:
-        """Whether i promises what a security level asks of the responses."""
+        """Whether i promises what a security level of SCP03 asks of the responses."""
         wanted = (RESPONSE_MAC if level & R_MAC else 0) | (_RESPONSE_ENCRYPTION if level & R_ENCRYPTION else 0)
-        return wanted & ~self.scp_i == 0
+        return wanted & ~self.aes_i == 0
+
+    def takes(self, kind: int, scp: int) -> bool:
+        """Whether PUT KEY takes keys of that type in a channel of that protocol."""
+        if kind == AES_KEY:
+            return scp == SCP03 or self.also_aes
+        return kind == DES_KEY and self.scp == SCP02 and scp == SCP02

@@ -8,13 +8,15 @@ A 24-byte key is the leading part of the 32 bytes. Every T_j and key is a secret
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from kioskd.errors import VaultError
 from kioskd.gp.aes import AESKey
+from kioskd.gp.des import DES_KEY_BYTES
+from kioskd.gp.isd import SCP02
 from kioskd.gp.keys import UNLOCK, KeyRole, KeySet
-from kioskd.rekey.labels import KeyLabel, check_label
+from kioskd.rekey.labels import AES, DES, KeyLabel, check_label
 from kioskd.secret import Secret
 
 RND_BYTES = 32
@@ -29,6 +31,7 @@ class KeyValues:
     mac: Secret
     dek: Secret
     unlock: Secret | None = None
+    algorithm: str = field(default="", kw_only=True)  # empty: a factory set, which is what its card makes of it
 
     def __post_init__(self) -> None:
         if len(self.enc) not in AES_BYTES or not len(self.enc) == len(self.mac) == len(self.dek):
@@ -36,6 +39,17 @@ class KeyValues:
 
     def __iter__(self) -> Iterator[Secret]:
         return iter((self.enc, self.mac, self.dek))
+
+    @property
+    def des(self) -> bool:
+        """Whether it is a 3DES set."""
+        return self.algorithm == DES
+
+    def speaks(self, scp: int) -> bool:
+        """Whether it can open a secure channel of that protocol."""
+        if scp == SCP02:
+            return self.algorithm in ("", DES) and len(self.enc) == DES_KEY_BYTES
+        return self.algorithm in ("", AES)
 
     @property
     def members(self) -> tuple[Secret, ...]:
@@ -59,13 +73,14 @@ def krk_values(krkdb: Secret, rnd: Secret, label: KeyLabel) -> KeyValues:
     if len(rnd) != RND_BYTES:
         raise VaultError(f"RND has {RND_BYTES} bytes, not {len(rnd)}")
     members = (*KeyRole, *((UNLOCK,) if label.unlock else ()))
-    return KeyValues(*(_krk(AESKey(krkdb), AESKey(rnd), label, member) for member in members))
+    keys = (_krk(AESKey(krkdb), AESKey(rnd), label, member) for member in members)
+    return KeyValues(*keys, algorithm=label.algorithm)
 
 
 def master_values(mkdb: Secret, label: KeyLabel) -> KeyValues:
     """The master key set of a card."""
     check_label(label, "MK")
-    return KeyValues(*(_master(AESKey(mkdb), label, role) for role in KeyRole))
+    return KeyValues(*(_master(AESKey(mkdb), label, role) for role in KeyRole), algorithm=label.algorithm)
 
 
 def _krk(krkdb: AESKey, rnd: AESKey, label: KeyLabel, member: str) -> Secret:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from kioskd.gp.life_cycle import LifeCycle
-from kioskd.rekey.profile import Lock, Operation, Order, Profile
+from kioskd.rekey.profile import Algorithm, Lock, Operation, Order, Profile
 from kioskd.virtual.card_options import CardOptions
 from tests.rekey.vaults import armed, issuing, rotating
 from tests.rekey.world import AttackedCard, Kiosk, World, tap
@@ -31,7 +31,24 @@ def _aes(name: str, key_bytes: int) -> Channel:
     return Channel(name, Profile(derivation, derivation, key_bytes=key_bytes), CardOptions())
 
 
+def _des(name: str, i: int) -> Channel:
+    profile = Profile(
+        "gp-scp02-3des",
+        f"gp-scp02-i{i:02x}",
+        scp=2,
+        algorithm=Algorithm.DES,
+        level=0x03,
+        key_length_sent=False,
+        krk_kvn=0x2E,
+        other_krk_kvn=0x2F,
+        first_master_kvn=0x20,
+    )
+    return Channel(name, profile, CardOptions(scp=2, scp_i=i))
+
+
 CHANNELS = (
+    _des("SCP02 i=15", 0x15),
+    _des("SCP02 i=55", 0x55),
     _aes("SCP03 AES-128", 16),
     _aes("SCP03 AES-192", 24),
     _aes("SCP03 AES-256", 32),

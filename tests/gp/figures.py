@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from kioskd.gp import scp03, tlv
+from kioskd.gp import scp02, scp03, tlv
 from kioskd.gp.aes import AESKey, derive_session_keys
 from kioskd.gp.apdu import SW, CommandAPDU, ResponseAPDU
 from kioskd.gp.card_data import secure_channels
 from kioskd.gp.cplc import CPLC
 from kioskd.gp.des import DESKey, kcv_des, scp02_session_keys
+from kioskd.gp.diversify import Method, diversified
 from kioskd.gp.isd import (
     AES_TYPE,
     InitializeUpdateAnswer,
     KeyField,
     PutKeyData,
+    Receipt,
     initialize_update,
     put_key,
     selected_aid,
@@ -29,11 +31,13 @@ from kioskd.secret import Secret
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 FILES = (
+    "diversification.json",
     "get_data.json",
     "kcv.json",
     "key_wrap.json",
     "primitives.json",
     "put_key.json",
+    "scp02.json",
     "scp03.json",
     "session_keys.json",
 )
@@ -148,6 +152,77 @@ def _response(
 def _in_the_clear(command: CommandAPDU) -> bytes:
     """The card keeps the class byte's mark of a secure channel; the published command is without it."""
     return CommandAPDU(command.cla & ~0x04, command.ins, command.p1, command.p2, command.data, command.le).encode()
+
+
+def _scp02(record: Record) -> Iterator[Figure]:
+    static = {member: _des(value) for member, value in record["keys"].items()}
+    host = _hex(record["host_challenge"])
+    if "seq" in record:
+        yield from _scp02_derivation(record, static, host)
+        return
+    answer = InitializeUpdateAnswer.parse(_hex(record["init_update_resp"]))
+    sequence, challenge = answer.sequence or b"", answer.card_challenge
+    keys = scp02_session_keys(static["enc"], static["mac"], static["dek"], sequence)
+    yield Figure("INITIALIZE UPDATE answer", record["init_update_resp"], answer.encode().hex().upper())
+    cryptogram = scp02.card_cryptogram(keys.enc, host, sequence, challenge)
+    yield Figure("card cryptogram", answer.card_cryptogram, cryptogram)
+    if "ext_auth_cmd" not in record:
+        return
+    level = int(record["level"], 16)
+    opening, channel = scp02.HostChannel.begin(keys, level).external_authenticate(host, sequence, challenge)
+    yield Figure("EXTERNAL AUTHENTICATE", record["ext_auth_cmd"], opening.encode().hex().upper())
+    published = CommandAPDU.decode(_hex(record["ext_auth_cmd"]))
+    card = scp02.CardChannel(keys).authenticated(published, host, sequence, challenge)
+    assert card is not None, "the card's end refuses the published host cryptogram"
+    for number, step in enumerate(record.get("steps", ()), 1):
+        wrapped, channel = channel.wrap(CommandAPDU.decode(_hex(step["plain"])))
+        yield Figure(f"step {number}, wrapped", step["wrapped"], wrapped.encode().hex().upper())
+        plain, card = card.unwrap(CommandAPDU.decode(_hex(step["wrapped"])))
+        yield Figure(f"step {number}, unwrapped", _hex(step["plain"]), _in_the_clear(plain))
+    if "put_key" in record:
+        yield from _scp02_put_key(record["put_key"], keys.dek, answer.kdd)
+
+
+def _scp02_derivation(record: Record, static: dict[str, DESKey], host: bytes) -> Iterator[Figure]:
+    sequence, challenge = _hex(record["seq"]), _hex(record["card_challenge"])
+    keys = scp02_session_keys(static["enc"], static["mac"], static["dek"], sequence)
+    for member, value in record["session_keys"].items():
+        yield Figure(f"session key {member}", _hex(value), getattr(keys, member).secret.reveal())
+    card = scp02.card_cryptogram(keys.enc, host, sequence, challenge)
+    yield Figure("card cryptogram", _hex(record["card_cryptogram"]), card)
+    yield Figure(
+        "host cryptogram",
+        _hex(record["host_cryptogram"]),
+        scp02.host_cryptogram(keys.enc, host, sequence, challenge),
+    )
+    assert card != _hex(record["wrong_card_cryptogram"]), "the card holds other keys"
+
+
+def _scp02_put_key(record: Record, dek: DESKey, kdd: bytes) -> Iterator[Figure]:
+    keys = diversified(Method(record["diversify"]), Secret(_hex(record["master"])), kdd)
+    for number, (ours, published) in enumerate(zip(keys, record["keys"], strict=True), 1):
+        # The published values carry odd parity, which means nothing: bit 0 of each byte.
+        yield Figure(f"key {number}", _without_parity(_hex(published)), _without_parity(ours.reveal()))
+    fields = tuple(
+        KeyField(int(record["type"], 16), dek.encrypt_block(_hex(value)), 16, kcv_des(_des(value)), with_length=False)
+        for value in record["keys"]
+    )
+    command = put_key(KVN(int(record["kvn"], 16)), fields, int(record["p1"], 16))
+    yield Figure("PUT KEY", record["apdu"], command.encode().hex().upper()[: len(record["apdu"])])
+    receipt = Receipt.parse(_hex(record["resp"])[:-2])
+    yield Figure("receipt", tuple(one.kcv for one in fields), receipt.kcvs)
+
+
+def _without_parity(value: bytes) -> bytes:
+    return bytes(one & 0xFE for one in value)
+
+
+def _diversified(record: Record) -> Iterator[Figure]:
+    keys = diversified(Method(record["method"]), Secret(_hex(record["master"])), _hex(record["kdd"]))
+    for number, (key, kcv, value) in enumerate(zip(keys, record["kcvs"], record["derived_computed"], strict=True), 1):
+        check = kcv_des(DESKey(key)) if record["alg"] == "des" else kcv_aes(AESKey(key))
+        yield Figure(f"check value {number}", _hex(kcv), check)
+        yield Figure(f"key {number}", _hex(value), key.reveal())
 
 
 def _session_key_check_values(record: Record) -> Iterator[Figure]:
@@ -302,6 +377,8 @@ def _rebuilt(one: tlv.TLV) -> tlv.TLV:
 
 
 _COMPUTED: dict[str, Callable[[Record], Iterator[Figure]]] = {
+    "scp02": _scp02,
+    "diversify": _diversified,
     "scp03": _scp03,
     "scp02_sk_kcv": _scp02_session_key_check_values,
     "scp03_sk_kcv": _session_key_check_values,

@@ -62,8 +62,8 @@ def test_padding_is_at_most_one_block(zeros: int) -> None:
     assert unpad80(b"data" + padding + bytes(BLOCK_BYTES)) is None
 
 
-@pytest.mark.parametrize("scp", [0x01, 0x02, 0x11])
+@pytest.mark.parametrize("scp", [0x01, 0x04, 0x11])
 def test_another_protocol_is_refused_also_at_the_right_length(scp: int) -> None:
     data = bytes(10) + bytes((0x30, scp, 0x60)) + bytes(16)
-    with pytest.raises(Malformed, match="only 03"):
+    with pytest.raises(Malformed, match="02 and 03 are spoken"):
         InitializeUpdateAnswer.parse(data)

@@ -16,7 +16,7 @@ from kioskd.edges.pkcs11.wrapping import unwrap_by, wrap_to
 from kioskd.errors import NotArmed, VaultError
 from kioskd.gp.keys import UNLOCK, KeyRole, KeySet
 from kioskd.rekey.asks import KeyHandle
-from kioskd.rekey.labels import Cryptogram, KeyLabel, agreed_rnd, check_cryptogram, check_label, sealed_rnd
+from kioskd.rekey.labels import DES, Cryptogram, KeyLabel, agreed_rnd, check_cryptogram, check_label, sealed_rnd
 
 RND_BITS = 256
 
@@ -72,7 +72,7 @@ class TokenKeySets(TokenCustody):
 
     def mint_krk(self, label: KeyLabel) -> tuple[KeyHandle, Cryptogram]:
         """A new replacement key set; `NotArmed` unless the epoch issues here."""
-        check_label(label, "KRK")
+        _check(label, "KRK")
         with self._token.guard("mint"):
             block, public = self._issuing(label.number)
             krkdb = self._token.ready(block)
@@ -95,7 +95,7 @@ class TokenKeySets(TokenCustody):
 
     def recover_krk(self, cryptogram: Cryptogram, label: KeyLabel) -> KeyHandle:
         """The replacement key set of a cryptogram; `NotArmed` unless the epoch is armed here."""
-        check_label(label, "KRK")
+        _check(label, "KRK")
         with self._token.guard(f"the cryptogram of epoch {label.number}"):
             krkdb, private = map(self._token.ready, self._armed(label.number))
             agreed = curve.is_curve(private)
@@ -116,7 +116,7 @@ class TokenKeySets(TokenCustody):
 
         One that lives already is given again: it lives until it was forgotten as often as it was asked for.
         """
-        check_label(label, "MK")
+        _check(label, "MK")
         with self._token.guard("derive"):
             block, known = self._token.ready(self._block(label.number)), self._masters.get(label)
             if known is not None and known in self._sets:
@@ -169,6 +169,16 @@ class TokenKeySets(TokenCustody):
         if handle not in self._sets:
             raise VaultError(f"key set {handle} is not known, or was forgotten")
         return self._sets[handle]
+
+
+def _check(label: KeyLabel, kind: str) -> None:
+    """`VaultError` for a label of another kind, or of keys that no token here makes."""
+    check_label(label, kind)
+    if label.algorithm == DES:
+        raise VaultError(
+            "3DES sets for SCP02 are not made in a token: SoftHSM2 has no C_WrapKey with 3DES-ECB, and the session "
+            "keys of SCP02 would leave any token; use the software vault for these cards, or move them to AES sets"
+        )
 
 
 def _krk(krkdb: Any, rnd: Any, label: KeyLabel) -> TokenSet:

@@ -1,0 +1,103 @@
+"""SCP02 in the software vault: what a channel of a 3DES set needs, and what is sealed to check its responses later.
+
+The response MACs of SCP02 are chained through the commands as well, so these are sealed with the key that checks them.
+"""
+
+import json
+from dataclasses import dataclass
+from hmac import compare_digest
+
+from kioskd.errors import ChannelBroken, VaultError
+from kioskd.gp.aes import AESKey
+from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
+from kioskd.gp.des import DESKey, SCP02SessionKeys, kcv_des, scp02_session_keys
+from kioskd.gp.isd import InitializeUpdateAnswer, KeyField
+from kioskd.gp.keys import kcv_aes
+from kioskd.gp.scp02 import LEVELS, R_MAC, HostChannel, ResponseChain, card_cryptogram
+from kioskd.gp.scp03 import Mark
+from kioskd.secret import Secret
+from kioskd.virtual.derivation import KeyValues
+
+NO_MARK = Mark(b"", 0)
+_AES_TYPE, _DES_TYPE = 0x88, 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class SCP02Opened:
+    """One channel before its EXTERNAL AUTHENTICATE."""
+
+    keys: SCP02SessionKeys
+    level: int
+    host_challenge: bytes
+    answer: InitializeUpdateAnswer
+
+
+def session_of(values: KeyValues, answer: InitializeUpdateAnswer) -> SCP02SessionKeys:
+    """The session keys of a set that speaks SCP02."""
+    return scp02_session_keys(DESKey(values.enc), DESKey(values.mac), DESKey(values.dek), answer.sequence or b"")
+
+
+def proves(values: KeyValues, host_challenge: bytes, answer: InitializeUpdateAnswer) -> bool:
+    """Whether the card's cryptogram is that of the key set."""
+    if not values.speaks(answer.scp):
+        return False
+    keys = session_of(values, answer)
+    expected = card_cryptogram(keys.enc, host_challenge, answer.sequence or b"", answer.card_challenge)
+    return compare_digest(expected, answer.card_cryptogram)
+
+
+def open_scp02(values: KeyValues, host_challenge: bytes, answer: InitializeUpdateAnswer, level: int) -> SCP02Opened:
+    """A channel; `ChannelBroken` for an answer that `proves` refuses."""
+    if level not in LEVELS:
+        raise VaultError(f"SCP02 has no level {level:02X}")
+    if not proves(values, host_challenge, answer):
+        raise ChannelBroken("the card's cryptogram is not that of the key set")
+    return SCP02Opened(session_of(values, answer), level, host_challenge, answer)
+
+
+def wrap_scp02(opened: SCP02Opened, commands: tuple[CommandAPDU, ...]) -> tuple[tuple[CommandAPDU, ...], Secret]:
+    """EXTERNAL AUTHENTICATE and the commands, and what is to be sealed."""
+    answer = opened.answer
+    first, host = HostChannel.begin(opened.keys, opened.level).external_authenticate(
+        opened.host_challenge, answer.sequence or b"", answer.card_challenge
+    )
+    mac, wrapped = host.mac, [first]
+    for command in commands:
+        secured, host = host.wrap(command)
+        wrapped.append(secured)
+    kept = {
+        "level": opened.level,
+        "mac": mac.hex(),
+        "rmac": opened.keys.rmac.secret.reveal().hex(),
+        "commands": [one.encode().hex() for one in commands] if opened.level & R_MAC else [],
+    }
+    return tuple(wrapped), Secret(json.dumps(kept).encode())
+
+
+def unwrap_scp02(sealed: Secret, responses: tuple[ResponseAPDU, ...]) -> tuple[ResponseAPDU | None, ...]:
+    """The responses without their MACs; None from the first wrong one on: the chain is broken there."""
+    kept = json.loads(sealed.reveal())
+    if not kept["level"] & R_MAC:
+        return responses
+    chain = ResponseChain(DESKey(Secret(bytes.fromhex(kept["rmac"]))), bytes.fromhex(kept["mac"]))
+    commands = [CommandAPDU.decode(bytes.fromhex(one)) for one in kept["commands"]]
+    plain: list[ResponseAPDU | None] = []
+    for command, response in zip(commands, responses, strict=False):
+        try:
+            if None in plain:
+                raise ChannelBroken("after a wrong MAC")
+            one, chain = chain.unwrap(command, response)
+            plain.append(one)
+        except ChannelBroken:
+            plain.append(None)
+    return tuple(plain)
+
+
+def wrapped_scp02(opened: SCP02Opened, value: Secret, *, des: bool) -> KeyField:
+    """One key under the session's DEK: 3DES-ECB, whatever the key is."""
+    if len(value) % 8:
+        raise VaultError("a key that is not whole blocks of 3DES")
+    ciphertext = opened.keys.dek.encrypt_block(value.reveal())
+    if des:
+        return KeyField(_DES_TYPE, ciphertext, len(value), kcv_des(DESKey(value)), with_length=False)
+    return KeyField(_AES_TYPE, ciphertext, len(value), kcv_aes(AESKey(value)))
