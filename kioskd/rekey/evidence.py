@@ -99,7 +99,7 @@ def _told(profile: Profile, intent: Intent, acts: list[Act], plain: list[Respons
     for act, response in zip(acts, plain, strict=False):
         if response is None:
             continue
-        if act is Act.PUT and response.sw == SW.WRONG_DATA:
+        if act is Act.PUT and response.sw == SW.WRONG_DATA and profile.deletes:
             told = replace(told, refused_put=True)
         if response.ok:
             told = _heard(profile, intent, told, act, response)

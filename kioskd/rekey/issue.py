@@ -90,11 +90,13 @@ def _put_krk(
     profile, deletes, replaces = desk.subject.profile, tuple(dict.fromkeys(one.kvn for one in state.krks)), 0
     if profile.factory is FactoryHabit.DROPS or (profile.factory is FactoryHabit.FILLS and state.krks):
         session = yield from _open_master(desk, state, opened, master)
-        deletes = (profile.factory_kvn, *deletes) if profile.deletes else ()
+        deletes = (profile.factory_kvn, *deletes)
     else:
         session = yield from _open_factory(desk, state, opened)
         replaces = profile.factory_kvn if profile.factory is FactoryHabit.FILLS else 0
     kvn = profile.krk_kvn
+    if not profile.deletes and order.key_information is not None and kvn in order.key_information.kvns:
+        replaces = kvn  # an earlier one is there, says the card, and cannot be deleted
     handle, cryptogram = yield from MintKRK(desk.subject.krk_label(order.epoch, state.next_install, kvn))
     plan = Plan(
         Purpose.ISSUE_KRK,
@@ -117,8 +119,6 @@ def _drop_factory(
     """
     session = yield from _open_master(desk, state, opened, master)
     deletes = (desk.subject.profile.factory_kvn, *_strangers(desk, state, master))[:MAX_DELETES]
-    if not desk.subject.profile.deletes:
-        deletes = ()
     plan = Plan(Purpose.CONCLUDE, deletes, read_keys=True, greets=(master.kvn,), unlocks=True)
     if _is_bare(desk, state, master):
         plan = Plan(Purpose.RELOCK, read_keys=True, greets=(master.kvn,), locks=True, seals=True)

@@ -368,8 +368,13 @@ class CardState:
         taken = [one for one, found in tried if found and found.receipt in (Receipt.MATCH, Receipt.TOLD)]
         if taken:
             return taken[-1].with_length
-        refused = {one.with_length for one, found in tried if found and found.refused_put}
-        return wanted if wanted not in refused else not wanted
+        return wanted if wanted not in self.refused_layouts else not wanted
+
+    @property
+    def refused_layouts(self) -> frozenset[bool]:
+        """The layouts of PUT KEY, with the clear length and without it, that this card has answered with 6A80."""
+        numbers = {number for number, found in self.found.items() if found.refused_put}
+        return frozenset(one.with_length for one in self.intents if one.number in numbers)
 
 
 def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardState:

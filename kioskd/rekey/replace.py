@@ -151,7 +151,7 @@ def _install(
             deletes = tuple(kvn for kvn in deletes if kvn not in ours)
     return Plan(
         Purpose.REPLACE,
-        deletes=deletes if subject.profile.deletes else (),
+        deletes=deletes,
         new=handle,
         master=master,
         replaces=replaces,

@@ -45,6 +45,8 @@ GREET_DEADLINE_MS = 10_000
 SCRIPT_DEADLINE_MS = 30_000
 MAX_DELETES = MAX_STEPS - 8
 
+BOTH_LAYOUTS = 2
+
 _OK = (int(SW.OK),)
 _GONE = (int(SW.OK), int(SW.REFERENCED_DATA_NOT_FOUND))
 _ANY: tuple[int, ...] = ()
@@ -154,6 +156,8 @@ def run(
     desk: Desk, state: CardState, session: Verified, plan: Plan
 ) -> Conversation[tuple[CardState, Found, Opened | None]]:
     """Sends one script and judges its report; the state after it, the evidence, and the session that it left open."""
+    if not desk.subject.profile.deletes:
+        plan = replace(plan, deletes=())  # the card does not know the command
     script, intent = yield from _prepare(desk, state, session, plan)
     yield from Remember(intent)
     state = fold_on(state, intent)
@@ -181,6 +185,8 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
     fields: tuple[KeyField, ...] = ()
     with_length = state.works_with_length(profile.key_length_sent)
     if plan.new is not None:
+        if len(state.refused_layouts) == BOTH_LAYOUTS:
+            raise TapEnds("card-unfit", "the card has refused PUT KEY in both layouts; it is not tried again")
         wrapped_set = yield from WrapKeySet(channel, plan.new, profile.zero_kcv)
         fields = tuple(replace(one, with_length=with_length) for one in wrapped_set)
     opening = yield from _unlocking(profile, plan, session, channel)

@@ -30,7 +30,7 @@ def test_a_cell_is_refused_with_its_reason_and_nothing_is_changed(cell: Cell) ->
         assert memory_of(world) == memory and not world.log
         return
     world = before(cell)
-    if cell.operation is Operation.ROTATE:
+    if cell.operation is Operation.ROTATE and not cell.profile.refuses(Operation.REPLACE):
         # The replacement goes on; the KRK stays.
         assert tap(Kiosk(world, "k1")) == "done"
         world.assert_finished(2, str(cell))

@@ -152,6 +152,8 @@ class World:
 
     def holds_master(self, master: MasterRef) -> bool:
         """Whether the card has that installation of a master set."""
+        if not master.generation:
+            return self.holds(master.kvn, self.keys.factory_set(self.profile.adopts), self.keys)
         keys = armed(max(master.generation, 2))
         return self.holds(master.kvn, keys.derive_master(self.subject.master_label(master)), keys)
 
@@ -163,6 +165,8 @@ class World:
     def assert_something_opens_the_card(self) -> None:
         """Invariant 1, with every key set that the records let the server compute."""
         factory = self.card.memory.at(self.profile.factory_kvn)
+        if self.profile.adopts:
+            factory = factory or self.card.memory.at(self.profile.adopts_kvn)
         intents = [one for one in self.log if isinstance(one, Intent)]
         masters = [one.master for one in intents if one.master is not None]
         krks = self.state.krks
