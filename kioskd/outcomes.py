@@ -30,7 +30,7 @@ _TAPS = (
         "adopted",
         "K105",
         Severity.GOOD,
-        "Done. Take your card.",
+        "Thank you. Take your card.",
         "A card that was issued elsewhere has a replacement set now; it is recorded as master-bound.",
         "Nothing to do; reissue it when you can.",
     ),
@@ -177,7 +177,7 @@ _TAPS = (
         Severity.NOTICE,
         "This card is not accepted. Please ask your card's issuer.",
         "The operators have put this card on the list of blocked cards; nothing was changed.",
-        "`kioskd access blocked` tells why; `kioskd access unblock CARD` lets it in again.",
+        "Ask the operators: `kioskd access blocked` tells why, `kioskd access unblock CARD` lets it in again.",
     ),
     # The reader
     Outcome(

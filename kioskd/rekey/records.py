@@ -351,16 +351,10 @@ class CardState:
 
     def trust_of(self, krk: Cryptogram) -> KrkTrust:
         """Under what a replacement set was put."""
-        masters = {one.kvn for one in self.intents_masters}
+        elsewhere = self.registered.adopted if self.registered is not None else None
+        masters = {one.master.kvn for one in self.intents if one.master is not None} | set((elsewhere or ())[1:])
         under = (one.opened.kvn for one in self.intents if one.cryptogram == krk and not one.opened_krk)
         return KrkTrust.MASTER_BOUND if any(kvn in masters for kvn in under) else KrkTrust.FACTORY
-
-    @property
-    def intents_masters(self) -> tuple[MasterRef, ...]:
-        """Every master set that the records name."""
-        sent = tuple(one.master for one in self.intents if one.master is not None)
-        elsewhere = self.registered.adopted if self.registered is not None else None
-        return (*sent, MasterRef(0, elsewhere[1], 0)) if elsewhere is not None else sent
 
     def works_with_length(self, wanted: bool) -> bool:
         """The layout of PUT KEY that this card has taken; else the one it has not refused; else the wanted one."""

@@ -58,8 +58,9 @@ MUTANTS = (
     Mutant(
         "scripts merged: the KRK goes in and the factory set goes out in one",
         "rekey/issue.py",
-        "        deletes=tuple(dict.fromkeys(one.kvn for one in state.krks)),\n",
-        "        deletes=(*dict.fromkeys(one.kvn for one in state.krks), desk.subject.profile.factory_kvn),\n",
+        "        session = yield from _open_factory(desk, state, opened)\n        replaces",
+        "        session = yield from _open_factory(desk, state, opened)\n"
+        "        deletes = (*deletes, profile.factory_kvn)\n        replaces",
         f"{CUTS}::test_the_tap_after_a_cut_finishes_the_issuance",
     ),
     Mutant(

@@ -6,8 +6,9 @@ import pytest
 
 from kioskd.rekey.records import Found, Intent, Purpose
 from kioskd.rekey.wire import CardReport, End
+from tests.rekey.stepping import Talk
 from tests.rekey.vaults import issuing
-from tests.rekey.world import KRK, Kiosk, Talk, World, blank, deliver, honest_tap, issued, late, talk
+from tests.rekey.world import KRK, Kiosk, World, blank, deliver, honest_tap, issued, late, talk
 
 RELAYED = ("transmit", "note", "keep", "append", "ack")
 

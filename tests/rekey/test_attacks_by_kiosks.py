@@ -13,7 +13,8 @@ from kioskd.gp.apdu import INS
 from kioskd.rekey.profile import DEFAULT_PROFILE
 from kioskd.rekey.records import Found, Intent
 from kioskd.rekey.wire import WIRE_VERSION, End, Head, Hello, Message, Report, ReportMessage, Script, Tap
-from tests.rekey.world import KRK, Kiosk, Talk, World, blank, honest_tap, issued, late, memory_of, office, talk
+from tests.rekey.stepping import Talk
+from tests.rekey.world import KRK, Kiosk, World, blank, honest_tap, issued, late, memory_of, office, talk
 from tests.rig import Rig
 
 GOOD = ("done", "already-done", "issued", "already-issued")

@@ -5,7 +5,6 @@ lists. Nothing waits: a conversation is a coroutine that stops at every ask and 
 can cut it there, or let another one go on. Every record and every change of the card is held to invariants 1, 4 and 5.
 """
 
-import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Coroutine
@@ -15,7 +14,6 @@ from typing import Any, TypeVar, cast
 from kioskd.access.office import Office
 from kioskd.access.taps import converse, settle_report
 from kioskd.drive import drive
-from kioskd.errors import KioskError, TapEnds
 from kioskd.gp.apdu import INS, CommandAPDU, ResponseAPDU
 from kioskd.gp.cplc import CardId
 from kioskd.gp.executive import STATE_TAG
@@ -32,6 +30,7 @@ from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_memory import CardMemory, StoredSet
 from kioskd.virtual.card_options import CardOptions
 from tests.rekey.ledger import Ledger, Point
+from tests.rekey.stepping import Talk
 from tests.rekey.vaults import Keys, armed, everything, issuing
 
 T = TypeVar("T")
@@ -299,52 +298,6 @@ class Kiosk:
         if world.guarded and command[1] in CHANGING:
             world.assert_something_opens_the_card()
         return raw
-
-
-class Talk:
-    """One conversation, stepped; each step goes to the next point."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
-        self.points: list[str] = []
-        self.result: Any = None
-        self.over = False
-
-    def __del__(self) -> None:
-        if not self.over:
-            self.cut()
-
-    def step(self) -> bool:
-        """Goes on to the next point; False if it has ended."""
-        if self.over:
-            return False
-        try:
-            self.points.append(self._coroutine.send(None))
-        except StopIteration as end:
-            self.result, self.over = end.value, True
-        except TapEnds as end:
-            self.result, self.over = end.name, True
-        except KioskError as wrong:
-            self.result, self.over = wrong.outcome, True
-        return not self.over
-
-    def steps(self, count: int) -> None:
-        """So many steps."""
-        for _ in range(count):
-            self.step()
-
-    def finish(self) -> Any:
-        """To the end; its result."""
-        while self.step():
-            pass
-        return self.result
-
-    def cut(self) -> None:
-        """Both ends die here."""
-        self.over = True
-        for _ in range(3):
-            with contextlib.suppress(RuntimeError):  # it tried to forget its key sets first
-                self._coroutine.close()
 
 
 def talk(kiosk: Kiosk, purpose: str = "replace", answers: tuple[bytes, ...] | None = None) -> Talk:

@@ -66,12 +66,20 @@ def test_every_option_of_a_card_can_be_said_in_yaml(tmp_path: Path) -> None:
 card:
   serial: "0A0B0C0D"
   slots: 3
-  scp_i: 0x71
+  scp_i: 0x55
   factory_key_bytes: 32
   key_bytes: [16, 32]
   factory_drops: true
   own_set_stays: true
   renumbers: false
+  scp: 2
+  also_aes: true
+  factory_kvn: 0x20
+  factory_fills: true
+  executive: true
+  deletes: false
+  layouts: [true]
+  zero_kcv: true
   others: [{kid: 1, kvn: 0x73, components: [[0xA1, 128]]}]
   aid: "A000000003000000"
   cplc: false
