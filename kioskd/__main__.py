@@ -8,6 +8,7 @@ from kioskd.version import VERSION
 ROLES = {
     "kiosk": ("kioskd.kiosk.daemon", "the daemon of a kiosk: taps replace master keys"),
     "station": ("kioskd.station.cli", "the issuing station: issues the cards that are inserted"),
+    "profile": ("kioskd.profile.cli", "card profiles: checks one, writes the one that a card needs"),
     "access": ("kioskd.access.cli", "the access server and its vault"),
     "kms": ("kioskd.kms.cli", "the key management server: makes and releases keys"),
     "custodian": ("kioskd.custodian.cli", "a key custodian's own key and approvals"),

@@ -59,6 +59,7 @@ class PolicySection:
     aids: tuple[str, ...] = ("A000000151000000",)
     level: str = "33"
     tags: tuple[str, ...] = ("9F7F", "66", "E0", "42", "45", "CF")
+    executive: bool = False  # SEAL, UNLOCK and RELOCK as well, of cards that have an executive
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ class AccessConfig:
     vault: VaultSection
     socket: str
     rotate_krk: bool = False  # a replaced card also gets a replacement set of the newest epoch that issues
+    profiles: str = ""  # a folder of card profiles; empty: AES-128 cards of SCP03 with two slots
     kms: KmsSection | None = None  # where bundles are fetched from; otherwise they come as files
 
 
@@ -184,6 +186,8 @@ def load_access(path: Path) -> AccessConfig:
     _check_folder(path, "socket", config.socket)
     if config.kms is not None:
         _check_kms(path, config.kms)
+    if config.profiles and not _check_absolute(path, "profiles", config.profiles).is_dir():
+        raise _wrong(path, "profiles", f"{config.profiles} is no folder")
     if "://" not in config.store:
         raise _wrong(path, "store", "needs a database URL, such as sqlite:////var/lib/kioskd/access.db")
     scheme, _, place = config.store.partition("://")

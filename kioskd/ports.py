@@ -26,6 +26,11 @@ from kioskd.secret import Secret
 class Card(Protocol):
     """One connection to one card in a reader."""
 
+    @property
+    def atr(self) -> bytes:
+        """The card's answer to reset; empty if the reader does not tell."""
+        ...
+
     async def transmit(self, command: bytes) -> bytes | None:
         """The card's raw answer with its status word; None if torn: the command's outcome is unknown.
 

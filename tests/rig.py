@@ -16,10 +16,11 @@ from kioskd.edges.store import SqlStore
 from kioskd.errors import KioskError, TapEnds
 from kioskd.gp.apdu import INS
 from kioskd.gp.cplc import CardId
+from kioskd.gp.executive import STATE_TAG
 from kioskd.gp.keyinfo import KeyInformation
 from kioskd.ports import Journal, Vault
 from kioskd.rekey.asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
-from kioskd.rekey.profile import DEFAULT_PROFILE, Profile, identify_steps
+from kioskd.rekey.profile import DEFAULT_PROFILE, Lock, Profile, identify_steps
 from kioskd.rekey.records import CardState, fold
 from kioskd.rekey.relay import CardSession, RelayPolicy, relay
 from kioskd.rekey.wire import WIRE_VERSION, Head, Report, Script, Tap
@@ -37,7 +38,9 @@ _taps = itertools.count(1)
 
 def policy_of(profile: Profile) -> RelayPolicy:
     """What a terminal for these cards lets through."""
-    return RelayPolicy((profile.aid,), profile.level, (0x9F7F, 0x66, 0xE0, 0x42, 0x45, 0xCF))
+    executive = profile.lock is Lock.EXECUTIVE
+    tags = (0x9F7F, 0x66, 0xE0, 0x42, 0x45, 0xCF, *((STATE_TAG,) if executive else ()))
+    return RelayPolicy((profile.aid,), profile.level, tags, executive)
 
 
 class Contact:

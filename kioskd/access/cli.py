@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kioskd.access.blocking_cli import add_blocking_commands
 from kioskd.access.campaign_cli import Work, add_campaign_commands
 from kioskd.access.campaigns import in_store, take_in
 from kioskd.access.fetch import use, waiting
@@ -15,6 +16,7 @@ from kioskd.access.vaults import create_vault, open_vault
 from kioskd.command_line import add_command, run_command
 from kioskd.config import AccessConfig, load_access
 from kioskd.edges.local_http import ask_local
+from kioskd.edges.profile_file import load_profiles
 from kioskd.edges.store import clear_charges
 from kioskd.edges.systemd import set_up_log
 from kioskd.errors import BadBundle, UsedBefore
@@ -48,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument("bundle", type=Path)
     command("fetch", "take in what waits for this server at the key management server", _fetch)
     add_campaign_commands(command)
+    add_blocking_commands(command)
     run = command("serve", "run the server", _serve)
     run.add_argument("--check", action="store_true", help="only say whether the configuration and the vault are usable")
     clear = command("clear", "forgive a terminal its wrong cryptograms with a card (K408)", _clear)
@@ -110,7 +113,8 @@ def _serve(config: AccessConfig, args: argparse.Namespace) -> None:
     vault.transport_key()  # a token that was never prepared is found out now
     if args.check:
         identity(config)
-        holdings = vault.holdings()
+        holdings, profiles = vault.holdings(), load_profiles(config.profiles)
+        print(f"{args.config}: card profiles: {', '.join(one.name for one in profiles)}")
         print(f"{args.config}: usable; issuing {_list(holdings.issuing)}, armed {_list(holdings.armed)}")
         return
     set_up_log("kioskd-access")

@@ -15,10 +15,10 @@ from kioskd.config import AccessConfig, file_of
 from kioskd.edges import systemd
 from kioskd.edges.link_server import Peer, ServerLink, serve_links
 from kioskd.edges.local_http import serve_local
+from kioskd.edges.profile_file import load_profiles
 from kioskd.edges.store import SqlStore
 from kioskd.edges.tls import server_context
 from kioskd.ports import Vault
-from kioskd.rekey.profile import DEFAULT_PROFILE
 from kioskd.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ async def serve(config: AccessConfig, vault: Vault) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tls = identity(config)
     store = SqlStore(config.store)
-    office = Office(vault, store, DEFAULT_PROFILE, config.rotate_krk)
+    first, *more = load_profiles(config.profiles)
+    office = Office(vault, store, first, config.rotate_krk, more=tuple(more))
     present: dict[str, Session] = {}
 
     async def speak(peer: Peer, link: ServerLink) -> None:

@@ -191,6 +191,7 @@ class PcscCard:
         self._context: Any = None
         self._handle: Any = None
         self._protocol = 0
+        self.atr = b""
         threading.Thread(target=self._serve, name=f"pcsc-{reader}", daemon=True).start()
 
     async def open(self) -> None:
@@ -248,6 +249,8 @@ class PcscCard:
             scard.SCardReleaseContext(context)
             raise _no_connection(_code(result))(f"{self._reader}: no connection to a card ({_code(result):08X})")
         self._context, self._handle, self._protocol = context, handle, protocol
+        result, _, _, _, atr = scard.SCardStatus(handle)
+        self.atr = bytes(atr) if _code(result) == _OK else b""
 
     def _transmit(self, command: bytes) -> bytes | None:
         result, answer = scard.SCardTransmit(self._handle, self._protocol, list(command))

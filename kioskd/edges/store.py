@@ -265,6 +265,19 @@ def hand_back(connection: sql.Connection, card: CardId, cryptogram: Cryptogram) 
     return True
 
 
+def note(connection: sql.Connection, card: CardId, record: Record) -> None:
+    """Adds a record that needs no lease: it is about the card, not about a script."""
+    _add(connection, card, record)
+
+
+def blocked_cards(connection: sql.Connection) -> tuple[tuple[CardId, str], ...]:
+    """The cards that are refused, and why."""
+    wanted = sql.select(_RECORDS.c.card, _RECORDS.c.body).where(_RECORDS.c.kind == "blocked")
+    rows = connection.execute(wanted.order_by(_RECORDS.c.position))
+    newest = {card: json.loads(body)["reason"] for card, body in rows}
+    return tuple((CardId.parse(card), reason) for card, reason in sorted(newest.items()) if reason)
+
+
 def _add(connection: sql.Connection, card: CardId, record: Record) -> str:
     """Writes a record and what the index says of it; the record's text."""
     body = json.dumps(to_plain(record), separators=(",", ":"))

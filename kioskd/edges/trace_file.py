@@ -41,6 +41,11 @@ class RecordedCard:
         except OSError as wrong:
             raise BadConfiguration(f"{path}: the trace cannot be written: {wrong.strerror}") from wrong
 
+    @property
+    def atr(self) -> bytes:
+        """The card's answer to reset."""
+        return self._card.atr
+
     async def transmit(self, command: bytes) -> bytes | None:
         """The card's answer."""
         began = time.perf_counter()

@@ -20,6 +20,7 @@ from kioskd.edges.local_http import serve_local
 from kioskd.edges.pcsc import PcscReaders
 from kioskd.edges.tls import client_context
 from kioskd.edges.trace_file import RecordingReaders
+from kioskd.gp.executive import STATE_TAG
 from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
 from kioskd.terminal.panel import WELCOME, LinePanel
@@ -148,7 +149,8 @@ async def _assemble(
     policy = RelayPolicy(
         aids=tuple(bytes.fromhex(aid) for aid in config.policy.aids),
         level=int(config.policy.level, 16),
-        tags=tuple(int(tag, 16) for tag in config.policy.tags),
+        tags=(*(int(tag, 16) for tag in config.policy.tags), *((STATE_TAG,) if config.policy.executive else ())),
+        executive=config.policy.executive,
     )
     cards = RecordingReaders(readers, Path(config.trace)) if config.trace else readers
     terminal = Terminal(purpose, cards, uplink, journal, panel, policy, server.patience_s)

@@ -132,9 +132,10 @@ class TapRun:
             pending = await waiting
         finally:
             waiting.cancel()
+        atr = self._card.atr
         async with terminal.uplink.tap(self.record.tap) as line:
             sent = time.monotonic()
-            await line.send(lambda head: Tap(head, terminal.purpose, answers, pending))
+            await line.send(lambda head: Tap(head, terminal.purpose, answers, pending, atr))
             return await self._obey(line, sent)
 
     async def _identify(self, steps: tuple[Step, ...]) -> tuple[bytes, ...]:

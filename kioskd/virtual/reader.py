@@ -153,6 +153,11 @@ class Contact:
     card: VirtualCard
     live: bool = True
 
+    @property
+    def atr(self) -> bytes:
+        """The card's answer to reset."""
+        return self.card.atr
+
     async def transmit(self, command: bytes) -> bytes | None:
         """The card's answer; None if it was pulled or torn, executed or not."""
         if not self.live:

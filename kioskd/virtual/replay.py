@@ -23,6 +23,11 @@ class ReplayedCard:
         self._trace = list(trace)
         self.played = 0
 
+    @property
+    def atr(self) -> bytes:
+        """The card's answer to reset."""
+        return self._card.atr
+
     async def transmit(self, command: bytes) -> bytes | None:
         """The answer, with the recorded status word; `ReplayDiffers` for another command than the recorded one."""
         if self.played == len(self._trace):

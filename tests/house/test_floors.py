@@ -24,7 +24,7 @@ BASE = (
     "command_line",
     "version",
 )
-ROLES = ("kiosk", "access", "kms", "station", "custodian", "audit", "hsm", "ca", "demo", "sim")
+ROLES = ("kiosk", "access", "kms", "station", "custodian", "audit", "hsm", "ca", "demo", "sim", "profile")
 FLOORS = (
     *((name, 0) for name in BASE),
     ("gp", 1),

@@ -21,9 +21,11 @@ from kioskd.ports import KeptVault
 from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_point, read_transport_key, spki_of
 from kioskd.rekey.labels import KeyLabel
+from kioskd.rekey.profile import DEFAULT_PROFILE, Profile
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import OAEP, load_pair, make_p256, make_rsa, seal_bundle
 from kioskd.virtual.card import VirtualCard
+from kioskd.virtual.card_options import CardOptions
 from tests.rig import Rig
 from tests.vault.contract.keepers import FACTORY, KEEPERS
 
@@ -100,12 +102,14 @@ class House:
     fresh: bool = True  # a new card gets the keepers' factory set
     card_file: str = "card.json"
     pair: str = RSA_2048
+    options: CardOptions = field(default_factory=CardOptions)
+    profile: Profile = DEFAULT_PROFILE
     card: VirtualCard = field(init=False)
     store: SqlStore = field(init=False)
     journal: SqliteJournal = field(init=False)
 
     def __post_init__(self) -> None:
-        self.card = VirtualCard(self.folder / self.card_file)
+        self.card = VirtualCard(self.folder / self.card_file, self.options)
         if self.fresh:
             factory = self.card.memory.at(0xFF)
             assert factory is not None
@@ -116,7 +120,7 @@ class House:
 
     def rig(self, vault: KeptVault, hold: Callable[[Any], Any] = lambda contact: contact) -> Rig:
         """The card with that vault behind the server."""
-        return Rig(self.card, vault, self.store, self.journal, hold=hold)
+        return Rig(self.card, vault, self.store, self.journal, hold=hold, profile=self.profile)
 
     async def issue(self, vault: KeptVault) -> str:
         """Issues the card under epoch 1, generation 1; the outcome."""

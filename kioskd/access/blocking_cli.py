@@ -1,0 +1,49 @@
+"""`kioskd access block|unblock|blocked`: cards that are refused before anything is changed."""
+
+import argparse
+import asyncio
+from collections.abc import Callable
+
+from kioskd.access.campaigns import in_store
+from kioskd.config import AccessConfig
+from kioskd.edges.store import blocked_cards, note
+from kioskd.errors import BadConfiguration
+from kioskd.gp.cplc import CardId
+from kioskd.rekey.records import Blocked
+
+LONGEST = 200
+
+Work = Callable[[AccessConfig, argparse.Namespace], None]
+
+
+def add_blocking_commands(command: Callable[[str, str, Work], argparse.ArgumentParser]) -> None:
+    """Adds the commands of this file to `kioskd access`."""
+    block = command("block", "have a card refused (K214); one that is begun is still finished", _block)
+    block.add_argument("card", help="the card's id, such as cplc:4790...")
+    block.add_argument("--reason", required=True, help="for the operators' own list")
+    free = command("unblock", "let a card in again", _unblock)
+    free.add_argument("card")
+    command("blocked", "which cards are refused, and why", _blocked)
+
+
+def _block(config: AccessConfig, args: argparse.Namespace) -> None:
+    reason = args.reason.strip()
+    if not 0 < len(reason) <= LONGEST or not reason.isprintable():
+        raise BadConfiguration(f"--reason: needs 1 to {LONGEST} printable characters")
+    card = CardId.parse(args.card)
+    asyncio.run(in_store(config, lambda connection: note(connection, card, Blocked(reason))))
+    print(f"{card} is refused from now on: {reason}")
+
+
+def _unblock(config: AccessConfig, args: argparse.Namespace) -> None:
+    card = CardId.parse(args.card)
+    asyncio.run(in_store(config, lambda connection: note(connection, card, Blocked(""))))
+    print(f"{card} is let in again.")
+
+
+def _blocked(config: AccessConfig, _: argparse.Namespace) -> None:
+    cards = asyncio.run(in_store(config, blocked_cards))
+    for card, reason in cards:
+        print(f"{card!s:<40} {reason}")
+    if not cards:
+        print("none: `kioskd access block CARD --reason WORDS`")
