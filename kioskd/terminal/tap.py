@@ -24,7 +24,7 @@ from kioskd.gp.apdu import INS
 from kioskd.outcomes import CATALOGUE
 from kioskd.ports import Card, CardReaders, Journal, Panel
 from kioskd.rekey.asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
-from kioskd.rekey.relay import CardSession, RelayPolicy, check, relay
+from kioskd.rekey.relay import CardSession, RelayPolicy, check, exchange, relay
 from kioskd.rekey.wire import (
     End,
     Refuse,
@@ -142,7 +142,7 @@ class TapRun:
         check(steps, self._terminal.policy, greeted=False)
         answers = []
         for step in steps:
-            raw = await self._transmit(step.command)
+            raw: bytes | None = await drive(exchange(step.command), self._answer)
             if raw is None:
                 raise TapEnds("card-pulled")
             answers.append(raw)

@@ -13,7 +13,7 @@ from pathlib import Path
 from kioskd.errors import ChannelBroken, KioskError, Malformed
 from kioskd.gp import scp02
 from kioskd.gp.aes import derive_session_keys
-from kioskd.gp.apdu import INS, MAX_LE, MAX_RESPONSE_BYTES, SW, CommandAPDU, ResponseAPDU
+from kioskd.gp.apdu import INS, MAX_LE, SW, CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import RESPONSE_MAC, S8_BYTES, SCP02, SCP03, InitializeUpdateAnswer
 from kioskd.gp.keys import BLOCK_BYTES
 from kioskd.gp.life_cycle import LifeCycle
@@ -167,11 +167,20 @@ class VirtualCard:
         if not self.options.globalplatform:
             return status(SW.NOT_FOUND if command.ins == INS.SELECT else SW.INS_NOT_SUPPORTED)
         answer = self._answer(command).encode()
-        if len(answer) <= MAX_RESPONSE_BYTES:
+        size = len(answer) - 2
+        if self._wants_another_le(command, size):
+            return ResponseAPDU(b"", 0x6C00 | size)
+        first = 0 if self.options.t0 and size and command.ins != INS.GET_RESPONSE else MAX_LE
+        if size <= first:
             return ResponseAPDU.decode(answer)
-        self._session.waiting = answer[MAX_LE:]
+        self._session.waiting = answer[first:]
         left = len(self._session.waiting) - 2
-        return ResponseAPDU(answer[:MAX_LE], 0x6100 | min(left, MAX_LE) % MAX_LE)
+        return ResponseAPDU(answer[:first], 0x6100 | min(left, MAX_LE) % MAX_LE)
+
+    def _wants_another_le(self, command: CommandAPDU, size: int) -> bool:
+        """Whether a plain read is answered 6Cxx: the habit of some cards of T=0."""
+        plain = self.options.exact_le and command.ins == INS.GET_DATA and not self._session.authenticated
+        return plain and command.le == MAX_LE and 0 < size < MAX_LE
 
     def _answer(self, command: CommandAPDU) -> ResponseAPDU:
         if command.cla & ~(_CHANNEL_BITS | _SECURE_MESSAGING) not in (_PLAIN, _PROPRIETARY):

@@ -58,7 +58,7 @@ def get_data(now: Situation, command: CommandAPDU) -> Result:
         0x45: options.image_number,
         0x66: _recognition(options),
         0xCF: options.diversification,
-        0xE0: parse_one(memory.key_information().encode(), 0xE0).value,
+        0xE0: b"" if options.empty_keys else parse_one(memory.key_information().encode(), 0xE0).value,
     }
     default = memory.at(0)
     if default is not None and default.kind == DES_TYPE:

@@ -32,6 +32,9 @@ class CardOptions:
     own_set_stays: bool = False  # DELETE of the session's own set is refused
     factory_fills: bool = False  # the factory set takes one of the slots
     executive: bool = False  # it has an executive: SEAL, UNLOCK, RELOCK, and a fourth key in a set
+    t0: bool = False  # every answer with data comes in two parts: 61xx, then GET RESPONSE
+    exact_le: bool = False  # a plain read with another Le than its answer's length is answered 6Cxx
+    empty_keys: bool = False  # GET DATA E0 gives an empty template
     deletes: bool = True  # it has DELETE of keys
     layouts: tuple[bool, ...] = (True, False)  # of PUT KEY: with the clear length, without it
     zero_kcv: bool = False  # the check value of an AES key is over zeros

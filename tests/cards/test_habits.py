@@ -1,6 +1,7 @@
 """Habits of cards beside the matrix: what becomes of the factory set, layouts, check values, adoption, blocking."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,25 @@ NO_DELETE = (
     Profile(factory=FactoryHabit.DROPS, deletes=False, order=Order.RENUMBER),
     CardOptions(factory_drops=True, deletes=False),
 )
+DES: dict[str, Any] = {
+    "scp": 2,
+    "algorithm": Algorithm.DES,
+    "level": 0x03,
+    "key_length_sent": False,
+    "krk_kvn": 0x2E,
+    "other_krk_kvn": 0x2F,
+    "first_master_kvn": 0x20,
+}
 HABITS = {
+    "answers in parts (61xx)": (Profile(), CardOptions(t0=True)),
+    "wants the right Le (6Cxx)": (Profile(), CardOptions(exact_le=True)),
+    "SCP02, gives no key information": (Profile(**DES), CardOptions(scp=2, scp_i=0x15, empty_keys=True)),
+    "SCP02 with response MAC": (
+        Profile(**DES | {"level": 0x13}),
+        CardOptions(scp=2, scp_i=0x35),
+    ),
+    "refuses DELETE of the session's own set": (Profile(), CardOptions(own_set_stays=True)),
+    "all-zero diversification data": (Profile(), CardOptions(kdd=bytes(10))),
     "drops": DROPS,
     "fills a slot": FILLS,
     "fills a slot, no renumbering": FILLS_AND_KEEPS_ITS_NUMBERS,
@@ -129,8 +148,7 @@ def test_a_card_that_was_begun_is_finished_although_it_is_blocked_meanwhile() ->
 
 
 def test_a_card_of_scp02_closes_by_the_capacity_of_its_slots_or_unaudited() -> None:
-    des = {"scp": 2, "level": 3, "key_length_sent": False, "krk_kvn": 0x2E, "other_krk_kvn": 0x2F}
-    base = replace(Profile(), algorithm=Algorithm.DES, first_master_kvn=0x20, **des)  # type: ignore[arg-type]
+    base = Profile(**DES)
     for slots, audit in ((2, Audit.CAPACITY), (3, Audit.NONE)):
         world = world_of(replace(base, slots=slots), CardOptions(scp=2, scp_i=0x15, slots=slots))
         assert tap(Kiosk(world, "station"), "issue") == "issued"

@@ -24,7 +24,7 @@ from kioskd.rekey.evidence import Subject
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.profile import DEFAULT_PROFILE, Lock, Profile, identify_steps
 from kioskd.rekey.records import CardState, Closed, Intent, MasterRef, Record, fold
-from kioskd.rekey.relay import CardSession, RelayPolicy, relay
+from kioskd.rekey.relay import CardSession, RelayPolicy, exchange, relay
 from kioskd.rekey.wire import WIRE_VERSION, CardReport, End, Head, Report, Script, Tap
 from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_memory import CardMemory, StoredSet
@@ -241,8 +241,21 @@ class Kiosk:
         """The answers to the identify script."""
         self.world.card.reset()
         self.session = CardSession()
-        answers = tuple(self.world.card.transmit(step.command) for step in identify_steps(self.world.profile))
+        answers = tuple(self.whole(step.command) for step in identify_steps(self.world.profile))
         return answers if self.hearsay is None else (*answers[:3], self.hearsay)
+
+    def whole(self, command: bytes) -> bytes:
+        """One command's whole answer, as the terminal reads it before there is a script."""
+        asking, raw = exchange(command), None
+        try:
+            ask = next(asking)
+            while True:
+                assert isinstance(ask, Transmit)
+                raw = self.world.card.transmit(ask.command)
+                ask = asking.send(raw)
+        except StopIteration as end:
+            answer: bytes = end.value
+            return answer
 
     async def run(self, script: Script, fence: int) -> Report:
         """Runs a script in the relay, and perhaps lies about it."""

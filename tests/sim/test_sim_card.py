@@ -78,6 +78,9 @@ card:
   factory_fills: true
   executive: true
   deletes: false
+  t0: true
+  exact_le: true
+  empty_keys: true
   layouts: [true]
   zero_kcv: true
   others: [{kid: 1, kvn: 0x73, components: [[0xA1, 128]]}]

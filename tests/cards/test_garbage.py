@@ -1,0 +1,86 @@
+"""Cards that answer anything: every tap ends in an outcome, and no attempt beyond the budget is spent."""
+
+import random
+from itertools import count
+
+import pytest
+
+from kioskd.access.office import ATTEMPTS
+from kioskd.gp.apdu import INS
+from kioskd.outcomes import CATALOGUE
+from kioskd.rekey.profile import Lock, Profile
+from kioskd.rekey.wire import Script
+from kioskd.virtual.card_options import CardOptions
+from tests.rekey.vaults import armed, issuing
+from tests.rekey.world import AttackedCard, Kiosk, World, issued, tap
+
+EXCHANGES = 100_000
+
+
+class Garbage(Kiosk):
+    """A terminal whose card answers honestly, garbled or at random, as the dice have it."""
+
+    dice: random.Random
+    honest: float
+    exchanges = 0
+    authentications = 0
+
+    def whole(self, command: bytes) -> bytes:
+        self.exchanges += 1
+        raw = self.world.card.transmit(command)
+        # A card that garbles its id at the station is another card; its records would be another's.
+        return self.garbled(raw) if self.world.state.issued or not self.honest else raw
+
+    def transmit(self, script: Script, command: bytes) -> bytes | None:
+        self.exchanges += 1
+        self.authentications += command[1] == INS.EXTERNAL_AUTHENTICATE
+        raw = Kiosk.transmit(self, script, command)
+        return None if raw is None or self.dice.random() < 0.01 else self.garbled(raw)
+
+    def garbled(self, raw: bytes) -> bytes:
+        """The answer, or what is made of it."""
+        if self.dice.random() < self.honest:
+            return raw
+        match self.dice.randrange(4 if self.honest else 2):
+            case 0:
+                return self.dice.randbytes(self.dice.randrange(0, 300))
+            case 1:
+                return self.dice.randbytes(2)
+            case 2:
+                return raw[: self.dice.randrange(len(raw) + 1)]
+            case _:
+                at = self.dice.randrange(len(raw))
+                return raw[:at] + bytes((self.dice.randrange(256),)) + raw[at + 1 :]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("honest", [0.0, 0.7, 0.95])
+@pytest.mark.parametrize("purpose", ["replace", "issue"])
+def test_a_garbage_card_ends_every_tap_in_an_outcome_within_the_budget(honest: float, purpose: str) -> None:
+    exchanges, dice = 0, random.Random(f"{honest} {purpose}")
+    for number in count():
+        world = issued() if purpose == "replace" else World(issuing(), AttackedCard(options=CardOptions()))
+        for _ in range(8):
+            kiosk = Garbage(world, f"k{number}")
+            kiosk.dice, kiosk.honest = dice, honest
+            assert tap(kiosk, purpose) in CATALOGUE
+            exchanges += kiosk.exchanges
+            assert honest or not kiosk.authentications
+        assert sum(world.charged.values()) <= ATTEMPTS
+        if exchanges > EXCHANGES // 6:
+            return
+
+
+@pytest.mark.slow
+def test_garbage_before_a_lock_can_be_shown_closes_nothing_falsely() -> None:
+    """Every closing is compared with the card's memory when it is written."""
+    dice = random.Random("locked")
+    profile = Profile(lock=Lock.EXECUTIVE)
+    world = World(issuing(), AttackedCard(options=CardOptions(executive=True)), profile=profile)
+    assert tap(Kiosk(world, "station"), "issue") == "issued"
+    for number in range(200):
+        begun = world.fork(armed(2))
+        kiosk = Garbage(begun, f"k{number}")
+        kiosk.dice, kiosk.honest = dice, 0.9
+        tap(kiosk)
+        assert tap(Kiosk(begun, "honest")) in CATALOGUE
