@@ -10,7 +10,7 @@ from kioskd.edges.pcsc import PcscReaders
 from kioskd.edges.profile_file import load_profile
 from kioskd.errors import BadConfiguration, TapEnds
 from kioskd.gp.apdu import ResponseAPDU
-from kioskd.ports import Card
+from kioskd.ports import Card, ReaderState
 from kioskd.public_file import write_public
 from kioskd.rekey.asks import Ask, Send
 from kioskd.rekey.facts import identify
@@ -19,6 +19,7 @@ from kioskd.rekey.profile import DEFAULT_PROFILE, Operation, Profile, identify_s
 from kioskd.rekey.wire import End, Report, Step
 from kioskd.shape import to_plain
 
+WAIT_S = 20.0
 KNOWN_AIDS = ("A000000151000000", "A000000003000000", "A0000001510000", "A000000018434D00")
 
 
@@ -82,15 +83,17 @@ def _yaml(key: str, value: object) -> str:
 async def _read(words: str) -> Probed:
     readers = PcscReaders(10.0, words)
     try:
-        async for event in readers.events():
-            if words in event.reader and event.state.value == "card":
-                return await _probed(readers, event.reader)
-            if event.state.value in ("down", "gone", "empty", "mute"):
-                where = event.reader or words
-                raise TapEnds("no-card", f"{where}: no card in a reader of that name: {event.state.value}")
+        async with asyncio.timeout(WAIT_S):
+            async for event in readers.events():
+                if words in event.reader and event.state is ReaderState.CARD:
+                    return await _probed(readers, event.reader)
+                if event.state in (ReaderState.DOWN, ReaderState.MUTE):
+                    raise TapEnds("no-card", f"{event.reader or 'pcscd'}: {event.state.value}")
+    except TimeoutError as wrong:
+        raise TapEnds("no-card", f"no card came into a reader named {words} within {WAIT_S:g} s") from wrong
     finally:
         await readers.close()
-    raise TapEnds("no-card", f"{words}: no reader")
+    raise TapEnds("no-card", f"no reader is named {words}")
 
 
 async def _probed(readers: PcscReaders, reader: str) -> Probed:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from kioskd.outcomes import page
+from tests.cards.page import page as cards_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,3 +42,7 @@ def test_the_page_of_claims_names_every_test_that_stands_for_one() -> None:
                 (row,) = [line for line in page.splitlines() if line.startswith(f"| {number.strip()} |")]
                 assert f"::{name}`" in row, "say `make claims`"
     assert found > 15
+
+
+def test_the_page_of_cards_is_made_from_the_matrix() -> None:
+    assert (ROOT / "docs" / "cards.md").read_text() == cards_page(), "say `make docs`"

@@ -1,0 +1,44 @@
+"""The list of blocked cards: kept in the store, newest word last, for cards that are known and for others."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kioskd.edges.store import BEGIN_WRITING, SqlStore, blocked_cards, note
+from kioskd.gp.cplc import CardId
+from kioskd.rekey.records import Blocked, fold
+
+ONE, OTHER = CardId("cplc", b"0123456789"), CardId("cf", b"abcdefghij")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    made = SqlStore(f"sqlite:///{tmp_path}/access.db")
+    yield made
+    made.close()
+
+
+async def told(store: SqlStore, card: CardId, reason: str) -> None:
+    """What the operators say of a card."""
+    await store.run(lambda connection: note(connection, card, Blocked(reason)), BEGIN_WRITING)
+
+
+async def test_the_newest_word_about_a_card_counts(store: SqlStore) -> None:
+    await told(store, ONE, "reported stolen")
+    await told(store, OTHER, "test card")
+    assert dict(await store.run(blocked_cards)) == {ONE: "reported stolen", OTHER: "test card"}
+    await told(store, ONE, "")
+    assert dict(await store.run(blocked_cards)) == {OTHER: "test card"}
+    assert fold(await store.records(ONE)).blocked == ""
+    assert fold(await store.records(OTHER)).blocked == "test card"
+
+
+async def test_it_is_there_after_the_server_was_started_anew(tmp_path: Path) -> None:
+    first = SqlStore(f"sqlite:///{tmp_path}/access.db")
+    await told(first, ONE, "reported stolen")
+    await asyncio.to_thread(first.close)
+    again = SqlStore(f"sqlite:///{tmp_path}/access.db")
+    assert fold(await again.records(ONE)).blocked == "reported stolen"
+    await asyncio.to_thread(again.close)

@@ -1,0 +1,149 @@
+"""Profile files: the shipped ones are usable, a wrong one gets one sentence, and a probed card writes its own."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kioskd.edges.profile_file import load_profile, load_profiles
+from kioskd.errors import BadConfiguration
+from kioskd.profile.cli import main
+from kioskd.rekey.profile import FactoryHabit, Lock, Operation, Order, Profile
+from kioskd.rekey.records import Registered
+from kioskd.virtual.card_options import CardOptions
+from tests.rekey.vaults import armed, issuing
+from tests.rekey.world import AttackedCard, Kiosk, World, tap
+
+SHIPPED = sorted((Path(__file__).parents[2] / "config" / "profiles").glob("*.yaml"))
+
+
+def written(folder: Path, text: str) -> Path:
+    """A profile's file."""
+    file = folder / "card.yaml"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_a_shipped_profile_can_be_issued_and_replaced(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert "issue    yes" in told and "replace  yes" in told
+    assert load_profile(file).source
+
+
+def test_the_shipped_profiles_are_a_servers_folder() -> None:
+    profiles = load_profiles(str(SHIPPED[0].parent))
+    assert [one.name for one in profiles] == [load_profile(file).name for file in SHIPPED]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("slots: 2\norder: install-first", "install-first needs a third slot, the card has two"),
+        ("order: renumber\nrenumbers: false", "the card does not change a key version number"),
+        ("deletes: false", "the card has no DELETE of keys"),
+        ("level: 0x03\nlock: lifecycle", "nothing would show that the card was locked again"),
+    ],
+)
+def test_a_profile_whose_cards_cannot_be_finished_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    assert main(["check", str(written(tmp_path, text))]) == 2
+    said = capsys.readouterr()
+    assert words in said.out and "Traceback" not in said.err
+    assert said.err.count("\n") == 1
+    with pytest.raises(BadConfiguration, match="could not be replaced"):
+        load_profiles(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sloots: 2", "sloots"),
+        ("slots: two", "slots"),
+        ("order: backwards", "order"),
+        ("krk_kvn: 0x30", "overlap"),
+        ("krk_kvn: 0x2E", "outside"),
+        ("key_bytes: 17", "keys of 17 bytes"),
+        ("scp: 1", "protocol 01"),
+        ("algorithm: 3DES", "3DES set"),
+        ("- 1", "card.yaml"),
+        ("{", "line"),
+    ],
+)
+def test_a_wrong_file_gets_one_sentence_with_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    assert main(["check", str(written(tmp_path, text))]) == 2
+    said = capsys.readouterr().err
+    assert "card.yaml" in said and words in said and said.count("\n") == 1
+
+
+def test_two_profiles_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text("name: same\n")
+    with pytest.raises(BadConfiguration, match=r"two\.yaml: name: same"):
+        load_profiles(str(tmp_path))
+
+
+def test_an_empty_folder_is_no_folder_of_profiles(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="no folder with"):
+        load_profiles(str(tmp_path))
+
+
+@settings(deadline=None, max_examples=150)  # the first makes the vaults
+@given(
+    lock=st.sampled_from(Lock),
+    order=st.sampled_from(Order),
+    factory=st.sampled_from(FactoryHabit),
+    slots=st.integers(2, 4),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+def test_what_a_profile_allows_a_card_of_that_kind_finishes(
+    lock: Lock, order: Order, factory: FactoryHabit, slots: int, flags: tuple[bool, bool, bool]
+) -> None:
+    deletes, renumbers, can_lock = flags
+    profile = Profile(
+        lock=lock, order=order, factory=factory, slots=slots, deletes=deletes, renumbers=renumbers, can_lock=can_lock
+    )
+    options = CardOptions(
+        slots=slots,
+        deletes=deletes,
+        renumbers=renumbers,
+        executive=lock is Lock.EXECUTIVE,
+        factory_drops=factory is FactoryHabit.DROPS,
+        factory_fills=factory is FactoryHabit.FILLS,
+    )
+    world = World(issuing(), AttackedCard(options=options), profile=profile)
+    fit = not profile.refuses(Operation.ISSUE)
+    assert tap(Kiosk(world, "station"), "issue") == ("issued" if fit else "card-unfit")
+    if not fit:
+        assert not world.log
+        return
+    world.assert_finished(1)
+    later = world.fork(armed(2))
+    fit = not profile.refuses(Operation.REPLACE)
+    assert tap(Kiosk(later)) == ("done" if fit else "card-unfit")
+    later.assert_finished(2 if fit else 1)
+
+
+def test_a_known_card_keeps_its_profile_and_is_refused_where_that_is_gone() -> None:
+    world = World(issuing(), AttackedCard(options=CardOptions()))
+    assert tap(Kiosk(world, "station"), "issue") == "issued"
+    registered = next(one for one in world.log if isinstance(one, Registered))
+    assert registered.name == world.profile.name
+    later = world.fork(armed(2))
+    later.profile = dataclasses.replace(later.profile, name="another")
+    assert tap(Kiosk(later)) == "card-unfit"
+
+
+def test_a_shipped_file_says_only_what_differs_from_the_default() -> None:
+    usual = dataclasses.asdict(Profile())
+    for file in SHIPPED:
+        said = yaml.safe_load(file.read_text())
+        same = {key for key in set(said) - {"name", "derivation", "proof"} if usual[key] == said[key]}
+        assert not same, f"{file.name}: {same}"
