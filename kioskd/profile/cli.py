@@ -8,7 +8,7 @@ from kioskd.command_line import add_command, run_command
 from kioskd.drive import drive
 from kioskd.edges.pcsc import PcscReaders
 from kioskd.edges.profile_file import load_profile
-from kioskd.errors import BadConfiguration, TapEnds
+from kioskd.errors import BadConfiguration, NoCard, TapEnds
 from kioskd.gp.apdu import ResponseAPDU
 from kioskd.ports import Card, ReaderState
 from kioskd.public_file import write_public
@@ -88,12 +88,12 @@ async def _read(words: str) -> Probed:
                 if words in event.reader and event.state is ReaderState.CARD:
                     return await _probed(readers, event.reader)
                 if event.state in (ReaderState.DOWN, ReaderState.MUTE):
-                    raise TapEnds("no-card", f"{event.reader or 'pcscd'}: {event.state.value}")
+                    raise NoCard(f"{event.reader or 'pcscd'}: {event.state.value}")
     except TimeoutError as wrong:
-        raise TapEnds("no-card", f"no card came into a reader named {words} within {WAIT_S:g} s") from wrong
+        raise NoCard(f"no card came into a reader named {words} within {WAIT_S:g} s") from wrong
     finally:
         await readers.close()
-    raise TapEnds("no-card", f"no reader is named {words}")
+    raise NoCard(f"no reader is named {words}")
 
 
 async def _probed(readers: PcscReaders, reader: str) -> Probed:

@@ -6,11 +6,11 @@ Counted in tests/cards/test_matrix.py's cells; each cut is a copy of the cell's 
 import pytest
 
 from kioskd.gp.keyinfo import KeyInformation
-from kioskd.rekey.profile import Operation, identify_steps
+from kioskd.rekey.profile import Operation, Order, identify_steps
 from tests.cards.matrix import RUNNING, Cell, assert_finished, before
 from tests.rekey.test_attacks_by_cuts import cut_tap, points
 from tests.rekey.test_attacks_by_liars import LIES, Forger, Lie
-from tests.rekey.world import World, honest_tap, stranger, tap
+from tests.rekey.world import Kiosk, World, honest_tap, stranger, tap
 
 ENDS = {"done", "already-done", "nothing-to-do", "issued", "already-issued"}
 
@@ -78,3 +78,31 @@ def test_a_planted_key_set_is_found_and_removed_or_the_case_stays_open(cell: Cel
             assert_finished(cell, world, kvn)
             assert kvn not in world.card.kvns
         finish(cell, world, kvn)
+
+
+LOCKED = [
+    pytest.param(cell, id=f"{cell.lock.value}-{cell.operation.value}")
+    for cell in RUNNING
+    if str(cell.channel) == "SCP03 AES-128" and not cell.krk_first and cell.order is Order.DELETE_FIRST
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", LOCKED)
+def test_a_card_that_fails_any_one_command_is_finished_later(cell: Cell) -> None:
+    """The command's MAC is checked, nothing else happens, and the terminal goes on as if it had."""
+    begun = before(cell)
+    counted = begun.fork()
+    tap(Kiosk(counted, "k1"), cell.purpose)
+    assert counted.card.count > 5
+    for at in range(counted.card.count):
+        world = begun.fork()
+        world.card.fails_at = frozenset((at,))
+        kiosk = Kiosk(world, "k1")
+        kiosk.obeys = False
+        tap(kiosk, cell.purpose)
+        if cell.operation is Operation.ROTATE:  # a card that has refused the new KRK keeps the old one
+            honest_tap(world)
+            world.assert_finished(2, at)
+        else:
+            finish(cell, world, at)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from kioskd.access.office import Office
 from kioskd.access.taps import converse, settle_report
 from kioskd.drive import drive
-from kioskd.gp.apdu import INS, CommandAPDU, ResponseAPDU
+from kioskd.gp.apdu import INS, SW, CommandAPDU, ResponseAPDU
 from kioskd.gp.cplc import CardId
 from kioskd.gp.executive import STATE_TAG
 from kioskd.gp.keyinfo import KeyEntry
@@ -66,6 +66,9 @@ class AttackedCard(VirtualCard):
         if self.receipts_are_wrong and command.ins == INS.PUT_KEY and response.ok:
             return ResponseAPDU(response.data[:-1] + bytes((response.data[-1] ^ 1,)), response.sw)
         return response
+
+    def _turned(self, command: CommandAPDU) -> SW:
+        return SW.NO_DIAGNOSIS if self._fails() else VirtualCard._turned(self, command)
 
     def _initialize_update(self, command: CommandAPDU) -> ResponseAPDU:
         return self._fails() or VirtualCard._initialize_update(self, command)
