@@ -3,9 +3,11 @@
 The checked file of it is read by `edges/profile_file.py`; docs/cards.md says what each field is for.
 """
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kioskd.gp import scp02, scp03
 from kioskd.gp.apdu import SW
 from kioskd.gp.isd import ISD_AID, S8_BYTES, S16_BYTES, get_data, select
 from kioskd.gp.keyinfo import KeyEntry
@@ -23,7 +25,8 @@ DIVERSIFICATION_TAG = 0xCF
 AES_KEY_TYPE = 0x88
 DES_KEY_TYPE = 0x80
 
-_SCP02_BYTES = 16
+_SCP02, _SCP02_BYTES = 2, 16
+_AID_BYTES = (5, 16)
 
 
 class Algorithm(StrEnum):
@@ -131,10 +134,30 @@ class Profile:
             return "a key of 24 bytes cannot be put without its length: the card would read 32"
         if self.scp not in (2, 3):
             return f"secure channel protocol {self.scp:02X}: 02 and 03 are spoken"
+        if self.level not in (scp02.LEVELS[1:] if self.scp == _SCP02 else scp03.LEVELS):
+            return f"level: SCP{self.scp:02} has no level {self.level:02X} that protects commands"
         if self.algorithm is Algorithm.DES and (self.key_bytes != _SCP02_BYTES or self.key_length_sent):
             return "a 3DES set has keys of 16 bytes, which are put without a length"
-        if self.scp == 2 and (self.level & 0x20 or self.challenge_bytes != S8_BYTES):
-            return f"SCP02 has no level {self.level:02X}, and challenges of 8 bytes"
+        if self.scp == _SCP02 and self.challenge_bytes != S8_BYTES:
+            return "SCP02 has challenges of 8 bytes"
+        return self._unnamed() or self._mixed_up()
+
+    def _unnamed(self) -> str:
+        """What is missing or cannot be read; empty if there is nothing."""
+        if not self.name.strip() or not self.derivation.strip():
+            return "name and derivation: need a word each"
+        if not re.fullmatch(r"[0-9A-F.]*", self.match.atr):
+            return f"match.atr: needs hex digits in capitals, a dot for any, not {self.match.atr[:40]!r}"
+        if not _AID_BYTES[0] <= len(self.aid) <= _AID_BYTES[1]:
+            return f"aid: an application's name has 5 to 16 bytes, not {len(self.aid)}"
+        return "" if self.slots in range(2, 65) else f"slots: {self.slots}, from 2 to 64: the KRK and a master set"
+
+    def _mixed_up(self) -> str:
+        """What is wrong with the key version numbers; empty if there is nothing."""
+        if self.factory_kvn not in (*range(0x01, 0x80), 0xFF):
+            return f"factory_kvn: {self.factory_kvn:02X} is no key version number, 01 to 7F or FF"
+        if self.adopts and self.adopts_kvn not in (*range(0x01, 0x80), 0xFF):
+            return f"adopts_kvn: {self.adopts_kvn:02X} is no key version number, 01 to 7F or FF"
         krks = {self.krk_kvn, self.other_krk_kvn}
         masters = set(range(self.first_master_kvn, self.first_master_kvn + self.master_kvns))
         if len(krks) < 2 or krks & masters or self.factory_kvn in krks | masters or self.master_kvns < 2:
