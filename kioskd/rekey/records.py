@@ -11,6 +11,7 @@ PUT KEY may have left stays one until a later proof, whatever the reports said.
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from kioskd.gp.cplc import CardId
 from kioskd.gp.keyinfo import KeyEntry
@@ -207,10 +208,7 @@ class Blocked:
 
 
 Record = Registered | Intent | Found | Closed | Restored | HandedBack | Blocked
-RECORD_KINDS: dict[
-    str,
-    type[Registered] | type[Intent] | type[Found] | type[Closed] | type[Restored] | type[HandedBack] | type[Blocked],
-] = {
+RECORD_KINDS: dict[str, type[Any]] = {
     "blocked": Blocked,
     "restored": Restored,
     "handed-back": HandedBack,
@@ -366,9 +364,13 @@ class CardState:
 
     @property
     def refused_layouts(self) -> frozenset[bool]:
-        """The layouts of PUT KEY, with the clear length and without it, that this card has answered with 6A80."""
+        """The layouts of PUT KEY, with the clear length and without it, that it answered with 6A80 at the station.
+
+        In the field that would be a terminal's word alone: one that lies could have the card refused for ever.
+        """
         numbers = {number for number, found in self.found.items() if found.refused_put}
-        return frozenset(one.with_length for one in self.intents if one.number in numbers)
+        station = (Purpose.ISSUE_MASTER, Purpose.ISSUE_KRK)
+        return frozenset(one.with_length for one in self.intents if one.number in numbers and one.purpose in station)
 
 
 def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardState:

@@ -8,7 +8,7 @@ import pytest
 from kioskd.gp.apdu import INS
 from kioskd.rekey.profile import Algorithm, FactoryHabit, Order, Profile
 from kioskd.rekey.records import Audit, Blocked, Closed, KrkTrust, Purpose
-from kioskd.rekey.wire import End
+from kioskd.rekey.wire import End, Report, Script
 from kioskd.virtual.card_options import CardOptions
 from tests.rekey.test_attacks_by_cuts import cut_tap, points
 from tests.rekey.vaults import armed, issuing
@@ -116,6 +116,25 @@ def test_a_card_that_refuses_both_layouts_is_not_tried_a_third_time() -> None:
     assert tap(kiosk, "issue") == "card-unfit"
     puts = [one for one, _ in kiosk.seen if any(step.command[1] == INS.PUT_KEY for step in one.steps)]
     assert len(puts) == 2
+
+
+def test_a_lying_kiosk_cannot_talk_a_card_out_of_its_layout() -> None:
+    """Else one liar, saying 6A80 twice, would have the card refused everywhere, for ever."""
+    world = from_elsewhere()
+    for _ in range(2):
+        liar = Kiosk(world, "k1")
+        liar.bend = says_6a80
+        assert tap(liar) == "not-finished"
+    assert tap(Kiosk(world, "k2")) == "adopted"
+
+
+def says_6a80(script: Script, report: Report) -> Report:
+    """A report in which the card has refused PUT KEY."""
+    puts = [at for at, step in enumerate(script.steps) if step.command[1] == INS.PUT_KEY]
+    if not puts:
+        return report
+    answers = (*report.answers[: puts[0]], bytes.fromhex("6A80"))
+    return replace(report, end=End.STOPPED, answers=answers)
 
 
 def test_a_check_value_over_zeros_is_the_profiles_choice() -> None:
