@@ -1,4 +1,4 @@
-"""A day at the issuing station: a thousand cards in one batch, pulled at every command, the station killed again and again.
+"""A day at the issuing station: a thousand cards in one batch, pulled at every command, the station killed at times.
 
 The result goes to standard output; a run by hand is kept in docs/results/.
 """
