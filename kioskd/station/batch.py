@@ -14,6 +14,7 @@ from typing import Any
 
 from kioskd.edges.batch_file import BatchFile, CardRow, CardState
 from kioskd.errors import JournalFailed
+from kioskd.outcome import Outcome, Severity
 from kioskd.outcomes import outcome
 from kioskd.ports import ReaderState
 from kioskd.station.board import Board, Doing, ReaderLine, counted
@@ -24,6 +25,14 @@ log = logging.getLogger(__name__)
 
 UNPROVEN = "not-finished"
 """What is said of a card that was begun when the station ended."""
+
+
+AGAIN = "Put it in again: it goes on where it stopped."
+
+
+def advice_at_station(one: Outcome) -> str:
+    """What to do about a card that was set aside, here and not at a kiosk."""
+    return AGAIN if one.severity is Severity.RETRY else one.advice
 
 
 def key_of(card: str) -> str:
@@ -52,16 +61,14 @@ def ended(row: CardRow | None, tap: TapRecord, reader: str, now: float) -> CardR
         return replace(
             said, state=CardState.ISSUED, outcome=proof.name, code=proof.code, reason="", advice="", issued=now
         )
-    return replace(said, state=CardState.ASIDE, reason=one.technician, advice=one.advice)
+    return replace(said, state=CardState.ASIDE, reason=one.technician, advice=advice_at_station(one))
 
 
 def interrupted(row: CardRow) -> CardRow:
     """The row of a card that was begun when the station ended."""
     one = outcome(UNPROVEN)
     reason = "The station ended in the midst of it; the card is not proven yet."
-    return replace(
-        row, state=CardState.ASIDE, outcome=one.name, code=one.code, reason=reason, advice="Put it in again."
-    )
+    return replace(row, state=CardState.ASIDE, outcome=one.name, code=one.code, reason=reason, advice=AGAIN)
 
 
 def _fresh(tap: TapRecord, reader: str, now: float) -> CardRow:
@@ -167,6 +174,7 @@ class Batch:
                 "set_aside": len(board.aside),
                 "a_minute": round(board.pace, 1),
                 "next": board.next_step.words,
+                "readers": {line.name: line.words for line in board.readers},
             }
         }
 

@@ -74,7 +74,7 @@ class ReaderLine:
         if self.busy or (self.doing is Doing.SURPLUS and self.present):
             return self.doing.value
         if self.present and self.outcome:
-            return "done: take the card out" if self.good else f"take the card out: {outcome(self.outcome).technician}"
+            return "done: take the card out" if self.good else f"take the card out ({outcome(self.outcome).code})"
         if self.again:
             return "waits for the same card again"
         return "has a card" if self.present else "free"

@@ -4,6 +4,7 @@ It asks for the board a few times a second and draws what has changed; the work 
 """
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
@@ -11,14 +12,20 @@ from typing import Any, ClassVar
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.markup import escape
 from textual.widgets import DataTable, Digits, Footer, ProgressBar, Static
 
 from kioskd.errors import KioskError
 from kioskd.station.board import Board, ReaderLine
 
 LOOK_S = 0.25
+FIXED_WIDTH, LEAST_WIDTH = 42, 40
+"""What the narrow columns of the set-aside cards need, and what the two wide ones get at least."""
+
 ENDING = "Ending: the cards that are under way are being finished"
 _MARKS = {True: "●", False: "○"}
+
+log = logging.getLogger(__name__)
 
 Row = tuple[str, ...]
 
@@ -67,9 +74,9 @@ class StationView(App[None]):
         with Horizontal(id="head"):
             yield Digits("0", id="count")
             with Vertical(id="facts"):
-                yield Static(id="name")
+                yield Static(id="name", markup=False)
                 yield ProgressBar(id="bar", show_eta=False)
-                yield Static(id="pace")
+                yield Static(id="pace", markup=False)
         yield Static(id="next", markup=False)
         yield Static("Readers", classes="title")
         yield DataTable[str](id="readers", cursor_type="none", show_cursor=False)
@@ -80,7 +87,10 @@ class StationView(App[None]):
     def on_mount(self) -> None:
         """Draws, and sets the work going."""
         self._table("readers").add_columns("no.", "reader", "what it does", "card")
-        self._table("aside").add_columns("card", "code", "why", "what to do", "tries")
+        aside, room = self._table("aside"), max(self.size.width - FIXED_WIDTH, LEAST_WIDTH)
+        for title, width in (("card", None), ("code", None), ("tries", None), ("why", 3 * room // 5)):
+            aside.add_column(title, width=width)
+        aside.add_column("what to do", width=2 * room // 5)
         self._draw()
         self.set_interval(LOOK_S, self._draw)
         self._task = asyncio.create_task(self._run_work())
@@ -94,11 +104,19 @@ class StationView(App[None]):
         self._stop.set()
         self._draw()
 
+    def on_unmount(self) -> None:
+        """Leaves no work behind."""
+        if self._task is not None:
+            self._task.cancel()
+
     async def _run_work(self) -> None:
         try:
             await self._work()
         except KioskError as wrong:
             self.wrong = wrong
+        except Exception as wrong:
+            log.exception("the work ended")
+            self.wrong = KioskError(f"the station's work ended by an error of ours: {wrong}")
         board = self._board()
         if self.wrong is not None or board.issued < board.wanted:
             self.exit()
@@ -117,7 +135,7 @@ class StationView(App[None]):
             box.update(f"{words.upper()}\n\n{why}")
             box.set_classes(mood)
         self._fill("readers", [_reader(line) for line in sorted(board.readers, key=lambda line: line.number)])
-        rows: list[Row] = [(row.card, row.code, row.reason, row.advice, str(row.tries)) for row in board.aside]
+        rows: list[Row] = [(row.card, row.code, str(row.tries), row.reason, row.advice) for row in board.aside]
         self._fill("aside", rows)
         if self._changed("aside-title", len(rows)):
             self.query_one("#aside-title", Static).update(f"Set aside: {len(rows)}" if rows else "Set aside: none")
@@ -134,7 +152,8 @@ class StationView(App[None]):
         if self._changed(name, rows):
             table = self._table(name)
             table.clear()
-            table.add_rows(rows)
+            for row in rows:
+                table.add_row(*map(escape, row), height=None)  # as high as its words need
 
     def _changed(self, name: str, value: object) -> bool:
         """Whether a part shows something else than it should, which it shows from now on."""
