@@ -55,7 +55,9 @@ def refused(text: str, tmp_path: Path) -> str:
 def test_a_server_that_has_all_it_needs_is_usable(good: str, house: House, tmp_path: Path) -> None:
     done = check(good, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{tmp_path}/it.yaml: usable; issuing none, armed none\n"
+    profiles, usable = done.stdout.splitlines()
+    assert profiles == f"{tmp_path}/it.yaml: card profiles: gp-scp03-aes128"
+    assert usable == f"{tmp_path}/it.yaml: usable; issuing none, armed none"
     assert not (house.folder / "access.db").exists(), "a check leaves nothing behind"
 
 
