@@ -46,7 +46,7 @@ class TlsSection:
 
 @dataclass(frozen=True, slots=True)
 class ReaderSection:
-    """Which reader is this terminal's: the first whose name contains these words; empty for any."""
+    """Which readers are this terminal's: all whose name contains these words; empty for every one."""
 
     name_contains: str = ""
     transmit_timeout_s: float = 30.0

@@ -36,6 +36,7 @@ class Stage:
     folder: Path
     rsa_bits: int = 3072
     p256: bool = False  # the epoch's pair is P-256, not RSA
+    readers: int = 1  # each of two slots
     hsm: SoftHsm | None = None  # where the servers' tokens are; None: the software vault
     pcscd: PrivatePcscd = field(init=False)
     port: int = field(init=False)
@@ -45,7 +46,7 @@ class Stage:
     mouths: tuple[Mouth, Mouth] = field(init=False, default_factory=lambda: (Mouth(), Mouth()))
 
     def __post_init__(self) -> None:
-        self.pcscd = PrivatePcscd(self.folder / "pcsc")
+        self.pcscd = PrivatePcscd(self.folder / "pcsc", self.readers)
         self.port = _free_port()
         self.roles = Roles(self.folder, self.pcscd.environment)
         self.custodians = Custodians(self.folder / "ceremony")

@@ -4,9 +4,14 @@ import asyncio
 import logging
 import os
 import sys
+from pathlib import Path
 
 from systemd.daemon import notify as sd_notify
 from systemd.journal import JournalHandler
+
+from kioskd.errors import BadConfiguration
+
+_LINE = "%(asctime)s %(levelname)s %(message)s"
 
 
 def notify(state: str) -> None:
@@ -29,5 +34,15 @@ def set_up_log(identifier: str) -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(logging.Formatter(_LINE, "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def log_to_file(path: Path) -> None:
+    """Appends the log to a file: a full-screen view leaves no room for it. `BadConfiguration` if it cannot."""
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as wrong:
+        raise BadConfiguration(f"{path}: the log cannot be written: {wrong.strerror}") from wrong
+    handler.setFormatter(logging.Formatter(_LINE))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
             print(f"{args.config}: kiosk {config.name} is configured well")
             return 0
         set_up_log("kioskd-kiosk")
-        asyncio.run(run_terminal(config, "replace", "kiosk", on_tap=lambda _: False))
+        asyncio.run(run_terminal(config, "replace", "kiosk"))
     except KioskError as wrong:
         logging.getLogger(__name__).debug("refused", exc_info=True)
         print(wrong, file=sys.stderr)

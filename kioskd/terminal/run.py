@@ -8,7 +8,6 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -23,9 +22,10 @@ from kioskd.edges.trace_file import RecordingReaders
 from kioskd.gp.executive import STATE_TAG
 from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
+from kioskd.terminal.observer import Observer
 from kioskd.terminal.panel import WELCOME, LinePanel
 from kioskd.terminal.status import Status
-from kioskd.terminal.tap import TapRecord, TapRun, Terminal
+from kioskd.terminal.tap import TapRun, Terminal
 from kioskd.terminal.uplink import Uplink
 from kioskd.version import VERSION
 
@@ -40,14 +40,15 @@ SOCKET_MODE = 0o660
 class Floor:
     """Starts a tap for each card that arrives, one at a time in each reader."""
 
-    def __init__(self, terminal: Terminal, status: Status, on_tap: Callable[[TapRecord], None]) -> None:
-        self._terminal, self._status, self._on_tap = terminal, status, on_tap
+    def __init__(self, terminal: Terminal, status: Status, enough: asyncio.Event) -> None:
+        self._terminal, self._status, self._enough = terminal, status, enough
         self._closing = False
         self._taps: dict[str, asyncio.Task[None]] = {}
 
     async def take(self, event: ReaderEvent) -> None:
         """Acts on one change at the readers."""
         panel, readers = self._terminal.panel, self._status.readers
+        self._terminal.observer.reader(event.reader, event.state)
         self._status.pcscd = "down" if event.state is ReaderState.DOWN else "up"
         if event.state is ReaderState.DOWN:
             readers.clear()
@@ -78,7 +79,9 @@ class Floor:
             await asyncio.wait([before])
             if self._taps[reader] is not asyncio.current_task() or self._status.readers.get(reader) != ReaderState.CARD:
                 return  # that card has left while the one before it was being finished
-        run = TapRun(self._terminal, reader)
+        run, observer = TapRun(self._terminal, reader), self._terminal.observer
+        if not observer.admits(reader, run.record.tap):
+            return
         self._status.under_way += 1
         try:
             outcome = await run.run()
@@ -87,7 +90,8 @@ class Floor:
         self._terminal.panel.show(outcome)
         self._status.count(run.record)
         systemd.notify(f"STATUS=last tap: {outcome}")
-        self._on_tap(run.record)
+        if await observer.ends(run.record):
+            self._enough.set()
         self._show_standing_fault()
 
     def _show_standing_fault(self) -> bool:
@@ -102,20 +106,22 @@ class Floor:
 
 
 async def run_terminal(
-    config: TerminalConfig, purpose: str, role: str, *, on_tap: Callable[[TapRecord], bool], panel: Panel | None = None
+    config: TerminalConfig,
+    purpose: str,
+    role: str,
+    *,
+    observer: Observer | None = None,
+    panel: Panel | None = None,
+    stop: asyncio.Event | None = None,
 ) -> None:
-    """Runs until SIGTERM, SIGINT, or until `on_tap` says that this was the last one."""
-    stop = asyncio.Event()
+    """Runs until SIGTERM, SIGINT, `stop`, or until the observer says that this was the last tap."""
+    stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-    def after_tap(record: TapRecord) -> None:
-        if on_tap(record):
-            stop.set()
-
     async with AsyncExitStack() as stack:
         terminal, status, readers = await _assemble(config, purpose, role, panel or LinePanel(), stack)
-        floor = Floor(terminal, status, after_tap)
+        terminal.observer = observer or terminal.observer
+        floor = Floor(terminal, status, stop)
         async with serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): lambda _: status.tell(terminal)}):
             tasks = [
                 asyncio.create_task(work)

@@ -13,6 +13,7 @@ from kioskd.shape import to_plain
 from kioskd.terminal.tap import TapRecord, Terminal
 
 KEPT_TAPS = 20
+SHOWN_DIGITS = 8
 
 
 @dataclass(slots=True)
@@ -56,8 +57,15 @@ class Status:
             "under_way": self.under_way,
             "outcomes": self.tallies,
             "taps": [self._tap(record) for record in self.taps],
+            **terminal.observer.tell(),
         }
 
     @staticmethod
     def _tap(record: TapRecord) -> dict[str, Any]:
-        return {**to_plain(record), "code": outcome(record.outcome).code}
+        return {**to_plain(record), "card": shortened(record.card), "code": outcome(record.outcome).code}
+
+
+def shortened(card: str) -> str:
+    """A card's id as it is shown: its kind and last 8 digits, which tell a CPLC's serial number; empty stays empty."""
+    kind, colon, digits = card.partition(":")
+    return f"{kind}{colon}…{digits[-SHOWN_DIGITS:]}" if len(digits) > SHOWN_DIGITS else card

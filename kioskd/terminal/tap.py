@@ -1,6 +1,7 @@
 """What happens at a tap, seen from the terminal: one task from the card's arrival to one outcome."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -20,7 +21,8 @@ from kioskd.errors import (
     ServerNotTrusted,
     TapEnds,
 )
-from kioskd.gp.apdu import INS
+from kioskd.gp.apdu import INS, SW
+from kioskd.gp.cplc import canonical_id
 from kioskd.outcomes import CATALOGUE
 from kioskd.ports import Card, CardReaders, Journal, Panel
 from kioskd.rekey.asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
@@ -36,6 +38,7 @@ from kioskd.rekey.wire import (
     Tap,
     Verdict,
 )
+from kioskd.terminal.observer import Nobody, Observer
 from kioskd.terminal.panel import LEAVE_IT
 from kioskd.terminal.uplink import TapLine, Uplink
 
@@ -61,6 +64,7 @@ class TapRecord:
     tap: str
     reader: str
     began: float = field(default_factory=time.time)
+    card: str = ""  # its canonical id, once it is known
     outcome: str = ""
     ms: float = 0
     moments: list[Moment] = field(default_factory=list)
@@ -77,6 +81,7 @@ class Terminal:
     panel: Panel
     policy: RelayPolicy
     link_patience_s: float = 3.0  # how long a tap waits for the link, where there is none
+    observer: Observer = field(default_factory=Nobody)
 
 
 class TapRun:
@@ -86,6 +91,7 @@ class TapRun:
         self.record = TapRecord(f"{secrets.token_hex(4)}", reader)
         self._terminal = terminal
         self._session = CardSession()
+        self._readings: dict[int, bytes] = {}  # what the card said of itself, by tag
         self._card: Card | None = None
         self._script: Script | None = None
         self._arrived = 0.0
@@ -148,7 +154,16 @@ class TapRun:
             answers.append(raw)
             if step.accept and int.from_bytes(raw[-2:]) not in step.accept:
                 break
+        self._read(steps, tuple(answers))
         return tuple(answers)
+
+    def _read(self, steps: tuple[Step, ...], answers: tuple[bytes, ...]) -> None:
+        """Takes the card's id from what it answered to plain reads, as the server does from the same answers."""
+        for step, raw in zip(steps, answers, strict=False):
+            if step.command[1] == INS.GET_DATA and int.from_bytes(raw[-2:]) == SW.OK:
+                self._readings[int.from_bytes(step.command[2:4])] = raw[:-2]
+        with contextlib.suppress(Malformed):
+            self.record.card = str(canonical_id(self._readings))
 
     async def _obey(self, line: TapLine, sent: float) -> str:
         """Runs what the server sends until it says how the tap ended; its last message left at `sent`."""
@@ -178,6 +193,7 @@ class TapRun:
 
     async def _run_script(self, script: Script) -> Report:
         self._script, self._arrived = script, time.monotonic()
+        self.record.card = script.card or self.record.card
         try:
             report, self._session = await drive(relay(script, self._terminal.policy, self._session), self._answer)
         except JournalFailed as wrong:
@@ -188,6 +204,8 @@ class TapRun:
             log.warning("tap %s: script %d is not on the allow-list", self.record.tap, script.number)
         if self._noted == script.digest:
             self._end = report.end
+        if not script.card:
+            self._read(script.steps, report.answers)  # a card without CPLC
         return report
 
     async def _answer(self, ask: Ask[Any]) -> Any:
@@ -196,6 +214,8 @@ class TapRun:
                 return await self._transmit(command)
             case NoteInDoubt(script):
                 began = time.monotonic()
+                if not self._noted:
+                    await self._terminal.observer.begins(self.record)
                 await self._terminal.journal.note_in_doubt(script)
                 self._noted, self._end = script.digest, None
                 return self._time("journal: note", began)

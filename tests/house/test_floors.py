@@ -52,6 +52,7 @@ LIBRARIES = {
     "sqlalchemy": ("edges",),
     "sqlite3": ("edges",),
     "systemd": ("edges",),
+    "textual": ("station",),
     "yaml": ("config",),
 }
 

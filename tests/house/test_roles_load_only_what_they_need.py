@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kioskd.__main__ import ROLES
+
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
 
@@ -20,7 +22,7 @@ def loaded_by(module: str) -> set[str]:
     return {name.split(".")[0] if not name.startswith("kioskd") else name for name in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize("library", ["sqlalchemy", "pkcs11", "cryptography"])
+@pytest.mark.parametrize("library", ["sqlalchemy", "pkcs11", "cryptography", "textual", "rich"])
 def test_the_kiosk_daemon_loads_no_part_of_a_server(library: str) -> None:
     loaded = loaded_by("kioskd.kiosk.daemon")
     assert "smartcard" in loaded, "the daemon talks PC/SC, so this test looks at the right module"
@@ -31,6 +33,15 @@ def test_the_kiosk_daemon_loads_no_part_of_a_server(library: str) -> None:
 def test_the_kiosk_daemon_loads_no_other_role(role: str) -> None:
     others = {name for name in loaded_by("kioskd.kiosk.daemon") if name.split(".")[1:2] == [role]}
     assert others == set()
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+def test_only_a_station_with_a_screen_loads_the_library_of_the_view(role: str) -> None:
+    assert not loaded_by(ROLES[role][0]) & {"textual", "rich"}
+
+
+def test_the_view_loads_it_so_that_this_looks_for_the_right_name() -> None:
+    assert loaded_by("kioskd.station.view") >= {"textual", "rich"}
 
 
 def test_the_command_line_alone_loads_no_role_and_no_library() -> None:

@@ -16,6 +16,7 @@ from kioskd.outcomes import CATALOGUE, outcome
 from kioskd.ports import ReaderEvent, ReaderState
 from kioskd.rekey.profile import DEFAULT_PROFILE
 from kioskd.rekey.relay import RelayPolicy
+from kioskd.terminal.observer import Nobody
 from kioskd.terminal.panel import LEAVE_IT, WELCOME, LinePanel
 from kioskd.terminal.run import Floor
 from kioskd.terminal.status import KEPT_TAPS, Status
@@ -35,6 +36,18 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
 
 
 @dataclass(slots=True)
+class Noting(Nobody):
+    """Keeps every tap that has ended."""
+
+    taps: list[TapRecord]
+
+    async def ends(self, tap: TapRecord) -> bool:
+        """Never the last."""
+        self.taps.append(tap)
+        return False
+
+
+@dataclass(slots=True)
 class Room:
     """A terminal without a server: every tap ends after a moment, with server-down."""
 
@@ -46,7 +59,8 @@ class Room:
     taps: list[TapRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.floor = Floor(self.terminal, self.status, self.taps.append)
+        self.terminal.observer = Noting(self.taps)
+        self.floor = Floor(self.terminal, self.status, asyncio.Event())
 
     async def watch(self) -> None:
         """Takes events as the daemon does."""
