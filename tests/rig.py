@@ -90,7 +90,7 @@ class Rig:
         office = Office(
             server.wrap(self.vault, *SERVER_POINTS),
             server.wrap(self.store, *SERVER_POINTS),
-            self.profile,
+            (self.profile,),
             self.rotates,
         )
         self.card.reset()

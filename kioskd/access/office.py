@@ -61,21 +61,15 @@ RECOVERIES_S = 60.0
 
 @dataclass(slots=True)
 class Office:
-    """The vault behind its one worker, the store, the card profile."""
+    """The vault behind its one worker, the store, the card profiles."""
 
     vault: Vault
     store: Store
-    profile: Profile
+    profiles: tuple[Profile, ...]  # in the order in which they are tried on an unknown card
     rotates: bool = False  # whether a replaced card gets a KRK of a newer epoch
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "vault"))
     tallies: dict[str, int] = field(default_factory=dict)  # outcomes since the start, by name
     recoveries: dict[str, deque[float]] = field(default_factory=dict)  # when, by terminal
-    more: tuple[Profile, ...] = ()  # other families of cards
-
-    @property
-    def profiles(self) -> tuple[Profile, ...]:
-        """Every family of cards, in the order in which they are tried on an unknown card."""
-        return (self.profile, *self.more)
 
     async def in_vault(self, job: Callable[..., T], *args: Any) -> T:
         """Calls a vault verb: at once if the vault is instant, in the vault's worker if the call may wait."""

@@ -32,10 +32,9 @@ async def serve(config: AccessConfig, vault: Vault) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    tls = identity(config)
+    tls, profiles = identity(config), load_profiles(config.profiles)
     store = SqlStore(config.store)
-    first, *more = load_profiles(config.profiles)
-    office = Office(vault, store, first, config.rotate_krk, more=tuple(more))
+    office = Office(vault, store, profiles, config.rotate_krk)
     present: dict[str, Session] = {}
 
     async def speak(peer: Peer, link: ServerLink) -> None:

@@ -11,9 +11,9 @@ from kioskd.rekey.adopt import adopt
 from kioskd.rekey.evidence import Subject
 from kioskd.rekey.facts import Facts, identify
 from kioskd.rekey.holding import Holdings
-from kioskd.rekey.issue import Order, issue
+from kioskd.rekey.issue import Target, issue
 from kioskd.rekey.profile import Lock, domains
-from kioskd.rekey.profiles import of_facts, of_record
+from kioskd.rekey.profile_choice import of_facts, of_record
 from kioskd.rekey.records import CardState, fold
 from kioskd.rekey.replace import replace as replace_keys
 from kioskd.rekey.replace import settle
@@ -106,11 +106,11 @@ async def _adopt(answerer: Answerer, facts: Facts, state: CardState, atr: bytes)
     adopting = tuple(one for one in answerer.office.profiles if one.adopts)
     if not adopting:
         raise TapEnds("unknown-card", str(answerer.known))
-    order = await _order(answerer, facts)
+    target = await _target(answerer, facts)
     desk = _desk(answerer, state, facts, atr)
     if not desk.subject.profile.adopts:
         raise TapEnds("unknown-card", str(answerer.known))
-    return await drive(adopt(desk, order), answerer.answer)
+    return await drive(adopt(desk, target), answerer.answer)
 
 
 def _due_generation(holdings: Holdings, state: CardState) -> int | None:
@@ -154,20 +154,20 @@ async def _check_campaign(office: Office, epoch: int, generation: int) -> None:
 
 
 async def _issue(answerer: Answerer, facts: Facts, known: CardId | None, atr: bytes) -> str:
-    order = await _order(answerer, facts)
+    target = await _target(answerer, facts)
     await _admit(answerer, known or facts.card)
     state = await _recalled(answerer)
-    return await drive(issue(_desk(answerer, state, facts, atr), order), answerer.answer)
+    return await drive(issue(_desk(answerer, state, facts, atr), target), answerer.answer)
 
 
-async def _order(answerer: Answerer, facts: Facts) -> Order:
+async def _target(answerer: Answerer, facts: Facts) -> Target:
     """What a card gets that is issued or adopted now; `TapEnds` if no epoch is issuing."""
     holdings = await answerer.office.in_vault(answerer.office.vault.holdings)
     epoch = max(holdings.issuing, default=0)
     generation = holdings.generation_of(epoch)
     if generation is None:
         raise TapEnds("not-armed", "no epoch is issuing: import an issue bundle")
-    return Order(generation, epoch, facts.aliases, facts.key_information)
+    return Target(generation, epoch, facts.aliases, facts.key_information)
 
 
 async def _admit(answerer: Answerer, card: CardId) -> None:

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from kioskd.config import AccessConfig, TokenSection, file_of
+from kioskd.edges.profile_file import load_profiles
 from kioskd.ports import KeptVault
 from kioskd.private_file import read_passphrase
-from kioskd.rekey.profile import DEFAULT_PROFILE
 from kioskd.virtual.vault import SoftVault
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def open_vault(config: AccessConfig) -> KeptVault:
     section = config.vault
     if section.token is None:
         return SoftVault.open(file_of(section.file), read_passphrase(file_of(section.passphrase)))
-    return _token_vault(section.token)
+    return _token_vault(section.token, config.profiles)
 
 
 def create_vault(config: AccessConfig) -> KeptVault:
@@ -25,12 +25,12 @@ def create_vault(config: AccessConfig) -> KeptVault:
     section = config.vault
     if section.token is None:
         return SoftVault.create(file_of(section.file), read_passphrase(file_of(section.passphrase)))
-    vault = _token_vault(section.token)
+    vault = _token_vault(section.token, config.profiles)
     vault.prepare()
     return vault
 
 
-def _token_vault(section: TokenSection) -> "TokenVault":
+def _token_vault(section: TokenSection, profiles: str) -> "TokenVault":
     from kioskd.edges.pkcs11.open_vault import open_vault as open_token
 
     pin = read_passphrase(file_of(section.pin))
@@ -38,5 +38,6 @@ def _token_vault(section: TokenSection) -> "TokenVault":
     vault = open_token(section.module, section.label, pin, section.parameters, configuration)
     vault.trusted_only = section.trusted
     if section.strict:
-        vault.refuse_leaks(8 * DEFAULT_PROFILE.key_bytes)
+        for bits in sorted({8 * profile.key_bytes for profile in load_profiles(profiles)}):
+            vault.refuse_leaks(bits)
     return vault

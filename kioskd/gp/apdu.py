@@ -119,6 +119,11 @@ class ResponseAPDU:
         """Whether the status word is 9000."""
         return self.sw == SW.OK
 
+    @property
+    def carries_mac(self) -> bool:
+        """Whether a secure channel authenticates it, where it has response MACs: errors go in the clear."""
+        return self.ok or self.sw >> 8 in (0x62, 0x63)
+
     def encode(self) -> bytes:
         """The answer as it comes from the card."""
         return self.data + self.sw.to_bytes(2)

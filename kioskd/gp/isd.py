@@ -10,7 +10,7 @@ from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.tlv import TLV, find, parse, parse_one
 
 ISD_AID = bytes.fromhex("A000000151000000")
-AES_TYPE = 0x88
+AES_TYPE, DES_TYPE = 0x88, 0x80
 S8_BYTES = 8
 S16_BYTES = 16
 KDD_BYTES = 10

@@ -66,14 +66,14 @@ UNLOCK = "UNLOCK"
 """The fourth member of a KRK's set, key identifier 4, where the card has an executive."""
 
 
-def pad80(data: bytes) -> bytes:
-    """ISO 9797-1 method 2 padding to whole blocks."""
-    return data + b"\x80" + bytes(-(len(data) + 1) % BLOCK_BYTES)
+def pad80(data: bytes, block: int = BLOCK_BYTES) -> bytes:
+    """ISO 9797-1 method 2 padding to whole blocks: of AES, or of 8 bytes for DES."""
+    return data + b"\x80" + bytes(-(len(data) + 1) % block)
 
 
-def unpad80(data: bytes) -> bytes | None:
+def unpad80(data: bytes, block: int = BLOCK_BYTES) -> bytes | None:
     """The data without method 2 padding, or None if there is none."""
     stripped = data.rstrip(b"\x00")
-    if not stripped.endswith(b"\x80") or len(data) - len(stripped) >= BLOCK_BYTES:
+    if not stripped.endswith(b"\x80") or len(data) - len(stripped) >= block:
         return None
     return stripped[:-1]

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from hmac import compare_digest
 
 from kioskd.errors import ChannelBroken, Malformed
-from kioskd.gp.apdu import SW, CommandAPDU, ResponseAPDU
+from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.des import DES_BLOCK_BYTES, DESKey, SCP02SessionKeys
 from kioskd.gp.isd import external_authenticate
+from kioskd.gp.keys import pad80, unpad80
 
 LEVELS = (0x00, 0x01, 0x03, 0x11, 0x13)
 C_MAC, C_DECRYPTION, R_MAC = 0x01, 0x02, 0x10
@@ -87,7 +88,7 @@ class ResponseChain:
 
     def unwrap(self, command: CommandAPDU, response: ResponseAPDU) -> tuple[ResponseAPDU, "ResponseChain"]:
         """The response to a plain command without its MAC; `ChannelBroken` for a wrong one. Errors carry none."""
-        if not _carries_mac(response.sw):
+        if not response.carries_mac:
             return response, self
         if len(response.data) < MAC_BYTES:
             raise ChannelBroken(f"a response of {len(response.data)} bytes has no room for its MAC")
@@ -99,7 +100,7 @@ class ResponseChain:
 
     def wrap(self, command: CommandAPDU, response: ResponseAPDU) -> tuple[ResponseAPDU, "ResponseChain"]:
         """The response to a plain command with its MAC; errors go plain."""
-        if not _carries_mac(response.sw):
+        if not response.carries_mac:
             return ResponseAPDU(b"", response.sw), self
         mac = self._mac(command, response)
         return ResponseAPDU(response.data + mac, response.sw), replace(self, mac=mac)
@@ -142,11 +143,10 @@ class CardChannel:
     def _decrypted(self, data: bytes) -> bytes:
         if len(data) % DES_BLOCK_BYTES:
             raise ChannelBroken("an encrypted command that is not whole blocks")
-        padded = self.keys.enc.decrypt_cbc(_ZERO, data)
-        stripped = padded.rstrip(b"\x00")
-        if not stripped.endswith(b"\x80") or len(padded) - len(stripped) >= DES_BLOCK_BYTES:
+        plain = unpad80(self.keys.enc.decrypt_cbc(_ZERO, data), DES_BLOCK_BYTES)
+        if plain is None:
             raise ChannelBroken("an encrypted command without padding")
-        return stripped[:-1]
+        return plain
 
     def _checked(self, command: CommandAPDU) -> tuple[CommandAPDU, bytes]:
         if len(command.data) < MAC_BYTES:
@@ -176,8 +176,4 @@ def _cbc_mac(key: DESKey, data: bytes) -> bytes:
 
 
 def _pad80(data: bytes) -> bytes:
-    return data + b"\x80" + bytes(-(len(data) + 1) % DES_BLOCK_BYTES)
-
-
-def _carries_mac(sw: int) -> bool:
-    return sw == SW.OK or sw >> 8 in (0x62, 0x63)
+    return pad80(data, DES_BLOCK_BYTES)

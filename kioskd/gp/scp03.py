@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from hmac import compare_digest
 
 from kioskd.errors import ChannelBroken, Malformed
-from kioskd.gp.apdu import SW, CommandAPDU, ResponseAPDU
+from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import S8_BYTES, S16_BYTES, external_authenticate
 from kioskd.gp.keys import BLOCK_BYTES, BlockKey, pad80, unpad80
 
@@ -113,7 +113,7 @@ def unwrap(
 
     Error status words carry no MAC and come back as they are: hearsay.
     """
-    if not level & R_MAC or not _carries_mac(response.sw):
+    if not level & R_MAC or not response.carries_mac:
         return response
     if len(response.data) < mac_bytes:
         raise ChannelBroken(f"a response of {len(response.data)} bytes has no room for its MAC")
@@ -162,8 +162,8 @@ class CardChannel:
 
     def wrap(self, response: ResponseAPDU) -> ResponseAPDU:
         """The response of the last command, encrypted and MACed as the level asks; errors go plain."""
-        if not self.level & R_MAC or not _carries_mac(response.sw):
-            return ResponseAPDU(response.data if _carries_mac(response.sw) else b"", response.sw)
+        if not self.level & R_MAC or not response.carries_mac:
+            return ResponseAPDU(response.data if response.carries_mac else b"", response.sw)
         data = response.data
         if self.level & R_ENCRYPTION and data:
             iv = _iv(self.keys.enc, self.counter, response=True)
@@ -199,7 +199,3 @@ def _mac(s_mac: BlockKey, chain: bytes, command: CommandAPDU, data: bytes, mac_b
 def _iv(s_enc: BlockKey, counter: int, *, response: bool = False) -> bytes:
     block = counter.to_bytes(BLOCK_BYTES)
     return s_enc.encrypt_block(b"\x80" + block[1:] if response else block)
-
-
-def _carries_mac(sw: int) -> bool:
-    return sw == SW.OK or sw >> 8 in (0x62, 0x63)

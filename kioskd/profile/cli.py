@@ -12,10 +12,11 @@ from kioskd.errors import BadConfiguration, NoCard, TapEnds
 from kioskd.gp.apdu import ResponseAPDU
 from kioskd.ports import Card, ReaderState
 from kioskd.public_file import write_public
-from kioskd.rekey.asks import Ask, Send
+from kioskd.rekey.asks import Ask, Send, Transmit
 from kioskd.rekey.facts import identify
 from kioskd.rekey.probe import Probed, probed
 from kioskd.rekey.profile import DEFAULT_PROFILE, Operation, Profile, identify_steps
+from kioskd.rekey.relay import exchange
 from kioskd.rekey.wire import End, Report, Step
 from kioskd.shape import to_plain
 
@@ -99,8 +100,7 @@ async def _read(words: str) -> Probed:
 async def _probed(readers: PcscReaders, reader: str) -> Probed:
     card = await readers.connect(reader)
     try:
-        aids = (DEFAULT_PROFILE.aid, *(bytes.fromhex(one) for one in KNOWN_AIDS))
-        for aid in dict.fromkeys(aids):
+        for aid in map(bytes.fromhex, KNOWN_AIDS):
             answers = await _answers(card, identify_steps(Profile(aid=aid)))
             if ResponseAPDU.decode(answers[0]).ok:
                 break
@@ -116,10 +116,15 @@ async def _probed(readers: PcscReaders, reader: str) -> Probed:
 
 
 async def _answers(card: Card, steps: tuple[Step, ...]) -> tuple[bytes, ...]:
-    """The card's answers; `TapEnds` if it was pulled."""
+    """The card's whole answers; `TapEnds` if it was pulled."""
+
+    async def reply(ask: Ask[object]) -> object:
+        assert isinstance(ask, Transmit)
+        return await card.transmit(ask.command)
+
     answers = []
     for step in steps:
-        raw = await card.transmit(step.command)
+        raw: bytes | None = await drive(exchange(step.command), reply)
         if raw is None:
             raise TapEnds("card-pulled", "the card left while it was read")
         answers.append(raw)

@@ -10,38 +10,36 @@ on the card's own cryptogram.
 
 from kioskd.errors import TapEnds
 from kioskd.rekey.asks import Conversation, MintKRK, Recall, Remember, UseFactorySet
-from kioskd.rekey.issue import Order
+from kioskd.rekey.issue import Target, registration
 from kioskd.rekey.profile import Operation
 from kioskd.rekey.records import CardState, Found, Purpose, Registered, fold
 from kioskd.rekey.replace import conclude
-from kioskd.rekey.script import Desk, Plan, greet, run, verify
+from kioskd.rekey.script import Desk, Plan, check_fit, greet, run, verify
 
 PASSES = 2
 
 
-def adopt(desk: Desk, order: Order) -> Conversation[str]:
+def adopt(desk: Desk, target: Target) -> Conversation[str]:
     """Adopts the card; the outcome's name."""
-    unfit = desk.subject.profile.refuses(Operation.ADOPT)
-    if unfit:
-        raise TapEnds("card-unfit", unfit)
+    check_fit(desk, Operation.ADOPT)
     for _ in range(PASSES):
         state = fold((yield from Recall()))
         if state.issued:
             return "adopted"
-        yield from _put(desk, state, order)
+        yield from _put(desk, state, target)
     return "adopted" if fold((yield from Recall())).issued else "not-finished"
 
 
-def _put(desk: Desk, state: CardState, order: Order) -> Conversation[Found]:
+def _put(desk: Desk, state: CardState, target: Target) -> Conversation[Found]:
     """One script under the known master set: a KRK, the key information, both sets proven."""
     profile = desk.subject.profile
     opened = yield from greet(desk, state, profile.adopts_kvn)
     session = yield from verify(opened, (UseFactorySet(profile.adopts),))
     if state.registered is None:
-        registered = _registration(desk, order)
+        registered = _registration(desk, target)
         yield from Remember(registered)
         state = fold((registered,), state)
-    label = desk.subject.krk_label(order.epoch, state.next_install, profile.krk_kvn)
+    label = desk.subject.krk_label(target.epoch, state.next_install, profile.krk_kvn)
     handle, cryptogram = yield from MintKRK(label)
     plan = Plan(
         Purpose.ADOPT,
@@ -57,16 +55,10 @@ def _put(desk: Desk, state: CardState, order: Order) -> Conversation[Found]:
     return found
 
 
-def _registration(desk: Desk, order: Order) -> Registered:
-    """What stands on the card beside its master set is a bystander, if it is not where our sets go."""
-    profile, information = desk.subject.profile, order.key_information
-    if information is None:
-        raise TapEnds("unreadable-card", "the card gives no key information")
-    if information.entries_of(profile.adopts_kvn) != profile.entries(profile.adopts_kvn):
+def _registration(desk: Desk, target: Target) -> Registered:
+    """The card with its foreign master set; `TapEnds` if that is not of the kind that the profile says."""
+    profile, information = desk.subject.profile, target.key_information
+    known = registration(desk, target, profile.adopts_kvn, (profile.adopts, profile.adopts_kvn))
+    if information is None or information.entries_of(profile.adopts_kvn) != profile.entries(profile.adopts_kvn):
         raise TapEnds("card-unfit", f"KVN {profile.adopts_kvn:02X} holds keys of another kind than the profile says")
-    bystanders = tuple(entry for entry in information.entries if entry.kvn != profile.adopts_kvn)
-    taken = sorted({entry.kvn for entry in bystanders if entry.kvn in profile.our_kvns})
-    if taken:
-        raise TapEnds("card-unfit", f"a key set that is not ours at KVN {', '.join(f'{one:02X}' for one in taken)}")
-    known = (profile.adopts, profile.adopts_kvn)
-    return Registered(desk.subject.card, order.aliases, profile.derivation, bystanders, profile.name, known)
+    return known

@@ -16,8 +16,8 @@ from kioskd.gp.keyinfo import KeyEntry, KeyInformation
 from kioskd.rekey.asks import Ask, Conversation, DeriveMaster, KeyHandle, Proves, UnwrapResponses, UseFactorySet
 from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.rekey.locking import shows_locked
-from kioskd.rekey.profile import Lock, Profile
-from kioskd.rekey.records import Act, Audit, CardState, Found, Greeting, Intent, MasterRef, Receipt
+from kioskd.rekey.profile import FactoryHabit, Lock, Profile
+from kioskd.rekey.records import Act, Audit, CardState, Found, Greeting, Intent, MasterRef, Purpose, Receipt
 from kioskd.rekey.wire import Report
 
 T = TypeVar("T")
@@ -166,11 +166,15 @@ def expected_entries(subject: Subject, state: CardState, krk: Cryptogram, master
     return ours | frozenset(state.registered.bystanders)
 
 
-def audit_of(profile: Profile) -> Audit:
-    """What shows, for a card of that profile, that it holds nothing but what was proven."""
+def audit_of(profile: Profile, purpose: Purpose) -> Audit:
+    """What shows, when a script of that purpose closes a case, that the card holds nothing but what was proven.
+
+    Two proven sets fill two slots; that says nothing of a factory set that was in none of them.
+    """
     if profile.response_mac:
         return Audit.RESPONSE_MAC
-    return Audit.CAPACITY if profile.slots == 2 else Audit.NONE
+    beside = purpose is Purpose.CONCLUDE and profile.factory is FactoryHabit.STAYS
+    return Audit.CAPACITY if profile.slots == 2 and not beside else Audit.NONE
 
 
 def is_locked(profile: Profile, found: Found) -> bool:

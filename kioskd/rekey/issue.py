@@ -19,13 +19,13 @@ from kioskd.rekey.evidence import deletable, exact, expected_entries, krk_of
 from kioskd.rekey.profile import FactoryHabit, Lock, Operation
 from kioskd.rekey.records import CardState, MasterRef, Purpose, Registered, fold
 from kioskd.rekey.replace import conclude
-from kioskd.rekey.script import MAX_DELETES, Desk, Opened, Plan, Verified, greet, run, verify
+from kioskd.rekey.script import MAX_DELETES, Desk, Opened, Plan, Verified, check_fit, greet, run, verify
 
 PASSES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Target:
     """What an issued card is to hold, and what is known of it before."""
 
     generation: int
@@ -34,33 +34,31 @@ class Order:
     key_information: KeyInformation | None
 
 
-def issue(desk: Desk, order: Order) -> Conversation[str]:
+def issue(desk: Desk, target: Target) -> Conversation[str]:
     """Issues the card; the outcome's name."""
     opened: Opened | None = None
-    unfit = desk.subject.profile.refuses(Operation.ISSUE)
-    if unfit:
-        raise TapEnds("card-unfit", unfit)
+    check_fit(desk, Operation.ISSUE)
     for _ in range(PASSES):
         state = fold((yield from Recall()))
         if state.issued:
             return "issued" if opened is not None else "already-issued"
-        opened = yield from _next_script(desk, state, order, opened)
+        opened = yield from _next_script(desk, state, target, opened)
     return "issued" if fold((yield from Recall())).issued else "not-finished"
 
 
-def _next_script(desk: Desk, state: CardState, order: Order, opened: Opened | None) -> Conversation[Opened | None]:
+def _next_script(desk: Desk, state: CardState, target: Target, opened: Opened | None) -> Conversation[Opened | None]:
     """The one script that is next, chosen by what the records prove; the session that it left open."""
     master = state.proven_master
     # Once the factory set may be gone, only the master set that is there opens the card: it is finished as it is.
     concluding = any(one.purpose is Purpose.CONCLUDE for one in state.intents)
-    if master is None or (master.generation < order.generation and not concluding):
-        return (yield from _put_master(desk, state, order, opened))
+    if master is None or (master.generation < target.generation and not concluding):
+        return (yield from _put_master(desk, state, target, opened))
     if state.proven_krk is None:
-        return (yield from _put_krk(desk, state, order, opened, master))
+        return (yield from _put_krk(desk, state, target, opened, master))
     return (yield from _drop_factory(desk, state, opened, master))
 
 
-def _put_master(desk: Desk, state: CardState, order: Order, opened: Opened | None) -> Conversation[Opened | None]:
+def _put_master(desk: Desk, state: CardState, target: Target, opened: Opened | None) -> Conversation[Opened | None]:
     profile = desk.subject.profile
     session = yield from _open_first(desk, state, opened)
     if session.opened.greeting.kvn != profile.factory_kvn:
@@ -68,10 +66,10 @@ def _put_master(desk: Desk, state: CardState, order: Order, opened: Opened | Non
         proof = Plan(Purpose.VERIFY, read_keys=True, greets=(session.opened.greeting.kvn,))
         return (yield from run(desk, state, session, proof))[2]
     if state.registered is None:
-        registered = _registration(desk, order)
+        registered = registration(desk, target, profile.factory_kvn)
         yield from Remember(registered)
         state = fold((registered,), state)
-    master = MasterRef(order.generation, profile.master_kvn(order.generation), state.next_install)
+    master = MasterRef(target.generation, profile.master_kvn(target.generation), state.next_install)
     handle = yield from DeriveMaster(desk.subject.master_label(master))
     plan = Plan(
         Purpose.ISSUE_MASTER,
@@ -85,7 +83,7 @@ def _put_master(desk: Desk, state: CardState, order: Order, opened: Opened | Non
 
 
 def _put_krk(
-    desk: Desk, state: CardState, order: Order, opened: Opened | None, master: MasterRef
+    desk: Desk, state: CardState, target: Target, opened: Opened | None, master: MasterRef
 ) -> Conversation[Opened | None]:
     profile, deletes, replaces = desk.subject.profile, tuple(dict.fromkeys(one.kvn for one in state.krks)), 0
     if profile.factory is FactoryHabit.DROPS or (profile.factory is FactoryHabit.FILLS and state.krks):
@@ -95,9 +93,9 @@ def _put_krk(
         session = yield from _open_factory(desk, state, opened)
         replaces = profile.factory_kvn if profile.factory is FactoryHabit.FILLS else 0
     kvn = profile.krk_kvn
-    if not profile.deletes and order.key_information is not None and kvn in order.key_information.kvns:
+    if not profile.deletes and target.key_information is not None and kvn in target.key_information.kvns:
         replaces = kvn  # an earlier one is there, says the card, and cannot be deleted
-    handle, cryptogram = yield from MintKRK(desk.subject.krk_label(order.epoch, state.next_install, kvn))
+    handle, cryptogram = yield from MintKRK(desk.subject.krk_label(target.epoch, state.next_install, kvn))
     plan = Plan(
         Purpose.ISSUE_KRK,
         deletes=deletes,
@@ -170,17 +168,15 @@ def _strangers(desk: Desk, state: CardState, master: MasterRef) -> tuple[int, ..
     return tuple(sorted(deletable(frozenset(entry.kvn for entry in newest)) - expected))
 
 
-def _registration(desk: Desk, order: Order) -> Registered:
-    """What stands on the card before we touch it and is not the factory set is a bystander, never deleted."""
-    if order.key_information is None:
+def registration(desk: Desk, target: Target, kvn: int, adopted: tuple[str, int] | None = None) -> Registered:
+    """What stands on the card before we touch it and is not the set at `kvn` is a bystander, never deleted."""
+    profile, information = desk.subject.profile, target.key_information
+    if information is None:
         raise TapEnds("unreadable-card", "the card gives no key information")
-    factory = desk.subject.profile.factory_kvn
-    bystanders = tuple(entry for entry in order.key_information.entries if entry.kvn != factory)
-    taken = sorted({one.kvn for one in bystanders if one.kvn in desk.subject.profile.our_kvns})
+    bystanders = tuple(entry for entry in information.entries if entry.kvn != kvn)
+    taken = sorted({one.kvn for one in bystanders if one.kvn in profile.our_kvns})
     if taken:
         # It could neither stay (it may open the card) nor go (it would be deleted as one of ours).
-        raise TapEnds(
-            "scp-unsupported", f"a key set that is not ours at KVN {', '.join(f'{one:02X}' for one in taken)}"
-        )
-    profile = desk.subject.profile
-    return Registered(desk.subject.card, order.aliases, profile.derivation, bystanders, profile.name)
+        words = ", ".join(f"{one:02X}" for one in taken)
+        raise TapEnds("card-unfit", f"a key set that is not ours at KVN {words}")
+    return Registered(desk.subject.card, target.aliases, profile.derivation, bystanders, profile.name, adopted)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from kioskd.gp.isd import RESPONSE_MAC, S8_BYTES, S16, S16_BYTES
+from kioskd.gp.isd import AES_TYPE, RESPONSE_MAC, S8_BYTES, S16, S16_BYTES, SCP02, SCP03
 from kioskd.gp.scp03 import C_DECRYPTION, C_MAC, R_ENCRYPTION, R_MAC
 from kioskd.rekey.facts import Facts
-from kioskd.rekey.profile import AES_KEY_TYPE, Algorithm, Match, Profile
+from kioskd.rekey.profile import Algorithm, Match, Profile
 
 _RESPONSE_ENCRYPTION = 0x40
 _FACTORY_RANGE = (0xFF, *range(0x01, 0x80))
@@ -23,15 +23,15 @@ def probed(facts: Facts, aid: bytes, atr: bytes) -> Probed:
     """The profile that this card would need."""
     remarks = []
     channel = max(facts.channels, key=lambda one: one.scp, default=None)
-    scp, i = (channel.scp, channel.i[-1] if channel.i else 0) if channel is not None else (3, 0x70)
+    scp, i = (channel.scp, channel.i[-1] if channel.i else 0) if channel is not None else (SCP03, 0x70)
     if channel is None:
         remarks.append("the card gives no card data: SCP03 with i=70 is a guess, INITIALIZE UPDATE tells")
     entries = facts.key_information.entries if facts.key_information is not None else ()
     factory = next((kvn for kvn in _FACTORY_RANGE if any(one.kvn == kvn for one in entries)), 0xFF)
     if not entries:
         remarks.append("no key information: the factory set's key version number is a guess, INITIALIZE UPDATE tells")
-    key = next((one.components[0] for one in entries if one.kvn == factory and one.components), (AES_KEY_TYPE, 16))
-    base = _scp02(i) if scp == 2 else _scp03(i, key[1] if key[0] == AES_KEY_TYPE else 16)
+    key = next((one.components[0] for one in entries if one.kvn == factory and one.components), (AES_TYPE, 16))
+    base = _scp02(i) if scp == SCP02 else _scp03(i, key[1] if key[0] == AES_TYPE else 16)
     name = f"card-{facts.card.value.hex()}"
     profile = replace(
         base, name=name, aid=aid, factory_kvn=factory, match=Match(atr.hex().upper(), scp if facts.channels else 0)
@@ -57,7 +57,7 @@ def _scp03(i: int, key_bytes: int) -> Profile:
 def _scp02(i: int) -> Profile:
     return Profile(
         derivation="gp-scp02-3des",
-        scp=2,
+        scp=SCP02,
         algorithm=Algorithm.DES,
         level=C_MAC | C_DECRYPTION | (R_MAC if i & RESPONSE_MAC else 0),
         key_length_sent=False,

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from kioskd.gp import scp02, scp03
 from kioskd.gp.apdu import SW
-from kioskd.gp.isd import ISD_AID, S8_BYTES, S16_BYTES, get_data, select
+from kioskd.gp.isd import AES_TYPE, DES_TYPE, ISD_AID, S8_BYTES, S16_BYTES, SCP02, SCP03, get_data, select
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.scp03 import R_MAC
@@ -22,10 +22,7 @@ CARD_DATA_TAG = 0x66
 KEY_INFORMATION_TAG = 0xE0
 DIVERSIFICATION_TAG = 0xCF
 
-AES_KEY_TYPE = 0x88
-DES_KEY_TYPE = 0x80
-
-_SCP02, _SCP02_BYTES = 2, 16
+_DES_BYTES = 16
 _AID_BYTES = (5, 16)
 
 
@@ -96,7 +93,7 @@ class Profile:
     source: str = ""  # where what is said here was read
     match: Match = field(default_factory=Match)
     aid: bytes = ISD_AID
-    scp: int = 3
+    scp: int = SCP03
     algorithm: Algorithm = Algorithm.AES
     level: int = 0x33
     key_bytes: int = 16
@@ -117,7 +114,6 @@ class Profile:
     order: Order = Order.DELETE_FIRST
     deletes: bool = True  # the card knows DELETE of a key set
     renumbers: bool = True  # PUT KEY may change the key version number
-    greeting_costs: bool = False  # INITIALIZE UPDATE alone spends an attempt of the key set
     adopts: str = ""  # the key set, by its name in the vault, of cards that are adopted; empty: none are
     adopts_kvn: int = 0
 
@@ -132,13 +128,13 @@ class Profile:
             return f"keys of {self.key_bytes} bytes, challenges of {self.challenge_bytes}"
         if self.key_bytes == 24 and not self.key_length_sent:
             return "a key of 24 bytes cannot be put without its length: the card would read 32"
-        if self.scp not in (2, 3):
+        if self.scp not in (SCP02, SCP03):
             return f"secure channel protocol {self.scp:02X}: 02 and 03 are spoken"
-        if self.level not in (scp02.LEVELS[1:] if self.scp == _SCP02 else scp03.LEVELS):
+        if self.level not in (scp02.LEVELS[1:] if self.scp == SCP02 else scp03.LEVELS):
             return f"level: SCP{self.scp:02} has no level {self.level:02X} that protects commands"
-        if self.algorithm is Algorithm.DES and (self.key_bytes != _SCP02_BYTES or self.key_length_sent):
+        if self.algorithm is Algorithm.DES and (self.key_bytes != _DES_BYTES or self.key_length_sent):
             return "a 3DES set has keys of 16 bytes, which are put without a length"
-        if self.scp == _SCP02 and self.challenge_bytes != S8_BYTES:
+        if self.scp == SCP02 and self.challenge_bytes != S8_BYTES:
             return "SCP02 has challenges of 8 bytes"
         return self._unnamed() or self._mixed_up()
 
@@ -179,7 +175,7 @@ class Profile:
     @property
     def key_type(self) -> int:
         """The type of our keys in PUT KEY and in the key information."""
-        return DES_KEY_TYPE if self.algorithm is Algorithm.DES else AES_KEY_TYPE
+        return DES_TYPE if self.algorithm is Algorithm.DES else AES_TYPE
 
     @property
     def unlock_key(self) -> bool:

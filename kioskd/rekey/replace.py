@@ -13,7 +13,7 @@ from kioskd.rekey.evidence import Subject, audit_of, deletable, finishes, judge,
 from kioskd.rekey.profile import Operation, Order
 from kioskd.rekey.records import CardState, Closed, Found, Intent, MasterRef, Purpose, Receipt, fold
 from kioskd.rekey.rotate import conclude_rotation, open_krk
-from kioskd.rekey.script import MAX_DELETES, Desk, Plan, Verified, run
+from kioskd.rekey.script import MAX_DELETES, Desk, Plan, Verified, check_fit, run
 from kioskd.rekey.wire import Report
 
 PASSES = 3
@@ -50,9 +50,7 @@ def _is_closed(generation: int) -> Conversation[bool]:
 def _replace_once(desk: Desk, state: CardState, hearsay: KeyInformation | None, generation: int) -> Conversation[Found]:
     """One session under the KRK, one script, and the case closed if its report proves enough."""
     _check_generation(desk.subject, state, generation)
-    unfit = desk.subject.profile.refuses(Operation.REPLACE)
-    if unfit:
-        raise TapEnds("card-unfit", unfit)
+    check_fit(desk, Operation.REPLACE)
     session = yield from open_krk(desk, state, hearsay)
     new = state.proven_master
     if new is not None and _is_to_drop(desk.subject, state, new, generation):
@@ -77,7 +75,7 @@ def conclude(subject: Subject, state: CardState, found: Found, purpose: Purpose,
         return
     master = found.proven_master
     assert master is not None
-    audit, trust = audit_of(subject.profile), state.trust_of(krk)
+    audit, trust = audit_of(subject.profile, purpose), state.trust_of(krk)
     receipt = state.receipt_of(master)
     yield from Remember(Closed(found.number, purpose, master, krk, receipt, audit=audit, krk_trust=trust))
 

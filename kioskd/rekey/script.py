@@ -37,7 +37,7 @@ from kioskd.rekey.asks import (
 from kioskd.rekey.evidence import Subject, judge
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.locking import lock_command, state_command
-from kioskd.rekey.profile import KEY_INFORMATION_TAG, Lock, Profile
+from kioskd.rekey.profile import KEY_INFORMATION_TAG, Lock, Operation, Profile
 from kioskd.rekey.records import Act, CardState, Found, Greeting, Intent, MasterRef, Purpose, fold
 from kioskd.rekey.wire import MAX_STEPS, End, Report, Script, Step
 
@@ -100,6 +100,13 @@ class Plan:
         """The key version number that it installs; 0 for none."""
         installed = self.master or self.cryptogram
         return installed.kvn if installed is not None else 0
+
+
+def check_fit(desk: Desk, operation: Operation) -> None:
+    """`TapEnds` if the card's profile rules the operation out: before anything is changed."""
+    unfit = desk.subject.profile.refuses(operation)
+    if unfit:
+        raise TapEnds("card-unfit", unfit)
 
 
 def greet(desk: Desk, state: CardState, *kvns: int) -> Conversation[Opened]:

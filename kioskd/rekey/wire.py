@@ -14,7 +14,7 @@ from kioskd.errors import Malformed
 from kioskd.rekey.labels import Cryptogram
 from kioskd.shape import ShapeError, compact, from_plain, to_plain
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 MAX_MESSAGE_BYTES = 65536
 MAX_STEPS = 16
 MAX_PENDING = 64

@@ -14,7 +14,7 @@ from kioskd.errors import ChannelBroken, KioskError, Malformed
 from kioskd.gp import scp02
 from kioskd.gp.aes import derive_session_keys
 from kioskd.gp.apdu import INS, MAX_LE, SW, CommandAPDU, ResponseAPDU
-from kioskd.gp.isd import RESPONSE_MAC, S8_BYTES, SCP02, SCP03, InitializeUpdateAnswer
+from kioskd.gp.isd import DES_TYPE, RESPONSE_MAC, S8_BYTES, SCP02, SCP03, InitializeUpdateAnswer
 from kioskd.gp.keys import BLOCK_BYTES
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.scp02 import CHALLENGE_BYTES
@@ -24,7 +24,6 @@ from kioskd.gp.tlv import TLV
 from kioskd.virtual.card_commands import COMMANDS, SEQUENCE_BYTES, Situation, status
 from kioskd.virtual.card_executive import unlocks
 from kioskd.virtual.card_memory import (
-    DES_TYPE,
     SEQUENCE_MAX,
     CardFile,
     CardMemory,

@@ -11,13 +11,13 @@ from kioskd.gp.aes import AESKey
 from kioskd.gp.apdu import INS, SW, CommandAPDU, ResponseAPDU
 from kioskd.gp.des import DES_KEY_BYTES, DESKey, kcv_des
 from kioskd.gp.executive import STATE_TAG
-from kioskd.gp.isd import SCP02, SCP03, PutKeyData, Receipt, key_references
+from kioskd.gp.isd import AES_TYPE, DES_TYPE, SCP02, SCP03, PutKeyData, Receipt, key_references
 from kioskd.gp.keys import BLOCK_BYTES, kcv_aes, kcv_aes_zero
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.tlv import TLV, parse_one
 from kioskd.secret import Secret
 from kioskd.virtual.card_executive import sealed, state_of
-from kioskd.virtual.card_memory import AES_TYPE, DES_TYPE, FACTORY_KVN, CardMemory, StoredSet
+from kioskd.virtual.card_memory import FACTORY_KVN, CardMemory, StoredSet
 from kioskd.virtual.card_options import CardOptions
 
 SEQUENCE_BYTES, SCP02_SEQUENCE_BYTES = 3, 2

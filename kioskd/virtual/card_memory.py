@@ -8,7 +8,7 @@ from pathlib import Path
 from kioskd.errors import Malformed
 from kioskd.gp.aes import AESKey
 from kioskd.gp.des import DES_KEY_BYTES, DESKey
-from kioskd.gp.isd import SCP02
+from kioskd.gp.isd import AES_TYPE, DES_TYPE, SCP02
 from kioskd.gp.keyinfo import KeyEntry, KeyInformation
 from kioskd.gp.keys import KeySet
 from kioskd.gp.life_cycle import LifeCycle
@@ -19,7 +19,6 @@ from kioskd.virtual.card_options import AES_BYTES, CardOptions
 FACTORY_KVN = 0xFF
 FACTORY_KEY = bytes(range(0x40, 0x60))  # of a key of 32 bytes; shorter ones begin alike
 TRIES = 10
-AES_TYPE, DES_TYPE = 0x88, 0x80
 SEQUENCE_MAX = 0xFFFFFF
 
 

@@ -2,13 +2,24 @@
 
 from dataclasses import dataclass
 
-from kioskd.gp.isd import ISD_AID, KDD_BYTES, PSEUDO_RANDOM, RESPONSE_MAC, S8_BYTES, S16, S16_BYTES, SCP02, SCP03
+from kioskd.gp.isd import (
+    AES_TYPE,
+    DES_TYPE,
+    ISD_AID,
+    KDD_BYTES,
+    PSEUDO_RANDOM,
+    RESPONSE_MAC,
+    S8_BYTES,
+    S16,
+    S16_BYTES,
+    SCP02,
+    SCP03,
+)
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.scp03 import R_ENCRYPTION, R_MAC
 
 AES_BYTES = (16, 24, 32)
-AES_KEY, DES_KEY = 0x88, 0x80
 _MIGRATED_I = 0x70
 
 _SPOKEN_I = (0x00, 0x10, 0x20, 0x30, 0x60, 0x70)
@@ -104,6 +115,6 @@ class CardOptions:
 
     def takes(self, kind: int, scp: int) -> bool:
         """Whether PUT KEY takes keys of that type in a channel of that protocol."""
-        if kind == AES_KEY:
+        if kind == AES_TYPE:
             return scp == SCP03 or self.also_aes
-        return kind == DES_KEY and self.scp == SCP02 and scp == SCP02
+        return kind == DES_TYPE and self.scp == SCP02 and scp == SCP02

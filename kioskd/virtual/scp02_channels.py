@@ -11,7 +11,7 @@ from kioskd.errors import ChannelBroken, VaultError
 from kioskd.gp.aes import AESKey
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.des import DESKey, SCP02SessionKeys, kcv_des, scp02_session_keys
-from kioskd.gp.isd import InitializeUpdateAnswer, KeyField
+from kioskd.gp.isd import AES_TYPE, DES_TYPE, InitializeUpdateAnswer, KeyField
 from kioskd.gp.keys import kcv_aes
 from kioskd.gp.scp02 import LEVELS, R_MAC, HostChannel, ResponseChain, card_cryptogram
 from kioskd.gp.scp03 import Mark
@@ -19,7 +19,6 @@ from kioskd.secret import Secret
 from kioskd.virtual.derivation import KeyValues
 
 NO_MARK = Mark(b"", 0)
-_AES_TYPE, _DES_TYPE = 0x88, 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +98,5 @@ def wrapped_scp02(opened: SCP02Opened, value: Secret, *, des: bool) -> KeyField:
         raise VaultError("a key that is not whole blocks of 3DES")
     ciphertext = opened.keys.dek.encrypt_block(value.reveal())
     if des:
-        return KeyField(_DES_TYPE, ciphertext, len(value), kcv_des(DESKey(value)), with_length=False)
-    return KeyField(_AES_TYPE, ciphertext, len(value), kcv_aes(AESKey(value)))
+        return KeyField(DES_TYPE, ciphertext, len(value), kcv_des(DESKey(value)), with_length=False)
+    return KeyField(AES_TYPE, ciphertext, len(value), kcv_aes(AESKey(value)))

@@ -3,10 +3,12 @@
 import itertools
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.rekey.profile import Algorithm, Lock, Operation, Order, Profile
 from kioskd.virtual.card_options import CardOptions
+from tests.rekey.kinds import Kind
 from tests.rekey.vaults import armed, issuing, rotating
 from tests.rekey.world import AttackedCard, Kiosk, World, tap
 
@@ -14,36 +16,26 @@ OPERATIONS = (Operation.ISSUE, Operation.REPLACE, Operation.ROTATE)
 FINISHED = {Operation.ISSUE: "issued", Operation.REPLACE: "done", Operation.ROTATE: "done"}
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """A secure channel and the keys that go with it."""
-
-    name: str
-    profile: Profile
-    options: CardOptions
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def _aes(name: str, key_bytes: int) -> Channel:
+def _aes(name: str, key_bytes: int) -> Kind:
     derivation = f"gp-scp03-aes{8 * key_bytes}"
-    return Channel(name, Profile(derivation, derivation, key_bytes=key_bytes), CardOptions())
+    return Kind(name, Profile(derivation, derivation, key_bytes=key_bytes), CardOptions())
 
 
-def _des(name: str, i: int) -> Channel:
-    profile = Profile(
-        "gp-scp02-3des",
-        f"gp-scp02-i{i:02x}",
-        scp=2,
-        algorithm=Algorithm.DES,
-        level=0x03,
-        key_length_sent=False,
-        krk_kvn=0x2E,
-        other_krk_kvn=0x2F,
-        first_master_kvn=0x20,
-    )
-    return Channel(name, profile, CardOptions(scp=2, scp_i=i))
+DES: dict[str, Any] = {
+    "derivation": "gp-scp02-3des",
+    "scp": 2,
+    "algorithm": Algorithm.DES,
+    "level": 0x03,
+    "key_length_sent": False,
+    "krk_kvn": 0x2E,
+    "other_krk_kvn": 0x2F,
+    "first_master_kvn": 0x20,
+}
+"""What a profile of cards with 3DES sets says."""
+
+
+def _des(name: str, i: int) -> Kind:
+    return Kind(name, Profile(**DES, name=f"gp-scp02-i{i:02x}"), CardOptions(scp=2, scp_i=i))
 
 
 CHANNELS = (
@@ -59,7 +51,7 @@ CHANNELS = (
 class Cell:
     """One cell: a card, and what is done to it."""
 
-    channel: Channel
+    channel: Kind
     lock: Lock
     krk_first: bool
     order: Order

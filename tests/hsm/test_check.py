@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 from pkcs11 import Attribute, KeyType, Mechanism, exceptions
 
+from kioskd.access.vaults import open_vault as access_vault
+from kioskd.config import AccessConfig, ListenSection, TlsSection, TokenSection, VaultSection
 from kioskd.edges.pkcs11 import templates
 from kioskd.edges.pkcs11.judgement import Place, judge, pin_holder
 from kioskd.edges.pkcs11.open_vault import make_token, open_vault
 from kioskd.edges.pkcs11.token import translated
 from kioskd.edges.pkcs11.vault import TokenVault
 from kioskd.errors import HsmGone, HsmPin, VaultError
+from kioskd.private_file import write_private
 from kioskd.secret import Secret
 from tests.hsm.houses import empty_vault
-from tests.vault.contract.keepers import SOFTHSM, softhsm_configuration
+from tests.vault.contract.keepers import PIN, SOFTHSM, TokenKeeper, softhsm_configuration
 
 pytestmark = [pytest.mark.slow]
 
@@ -58,6 +61,23 @@ def test_strict_takes_128_bits_and_refuses_longer_keys(vault: TokenVault) -> Non
     vault.refuse_leaks(128)
     with pytest.raises(VaultError, match="strict: SCP03 session keys of AES-256: crosses"):
         vault.refuse_leaks(256)
+
+
+def test_a_strict_server_looks_at_the_keys_of_every_card_profile(tmp_path: Path) -> None:
+    keeper = TokenKeeper(tmp_path)
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "a.yaml").write_text("name: small\n")
+    write_private(tmp_path / "pin", PIN.reveal() + b"\n")
+    token = TokenSection(
+        SOFTHSM, keeper.vault._token.label, str(tmp_path / "pin"), softhsm_configuration(), strict=True
+    )
+    section = VaultSection(str(tmp_path / "kms.pem"), token=token)
+    tls = TlsSection("", "", "")
+    config = AccessConfig(ListenSection("", 0), tls, "", section, "", profiles=str(tmp_path / "profiles"))
+    access_vault(config)
+    (tmp_path / "profiles" / "b.yaml").write_text("name: large\nkey_bytes: 32\n")
+    with pytest.raises(VaultError, match="strict: SCP03 session keys of AES-256: crosses"):
+        access_vault(config)
 
 
 def test_a_block_does_one_thing_alone(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_cards_of_every_kind_are_issued_and_replaced(stage: Stage) -> None:
 
 def test_a_card_is_probed_and_its_profile_written(stage: Stage) -> None:
     stage.roles.stop("station")
-    hand = stage.holder(card_of(stage, "probed", **DES), "station")
+    hand = stage.holder(card_of(stage, "probed", t0=True, **DES), "station")
     hand.insert()
     try:
         out = stage.folder / "probed.yaml"

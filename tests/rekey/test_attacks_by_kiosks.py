@@ -268,7 +268,7 @@ class Flood:
 async def test_a_terminal_that_sends_more_reports_than_scripts_is_cut_off(issued_card: Callable[[], Rig]) -> None:
     rig = issued_card()
     link = Flood("k1", 1000)
-    server = Office(rig.vault, rig.store, DEFAULT_PROFILE)
+    server = Office(rig.vault, rig.store, (DEFAULT_PROFILE,))
     try:
         await Session(server, "k1", "kiosk", link).serve()
     finally:

@@ -133,7 +133,7 @@ async def test_a_new_set_that_does_not_prove_itself_keeps_the_case_open(issued_c
 
 async def test_a_terminal_that_asks_for_too_many_replacement_keys_is_stopped(issued_card: MakeRig) -> None:
     """Invariant 7: recoveries in the vault are limited for each terminal, and for it alone."""
-    office = Office(issued_card().vault, issued_card().store, DEFAULT_PROFILE)
+    office = Office(issued_card().vault, issued_card().store, (DEFAULT_PROFILE,))
     for _ in range(RECOVERIES):
         office.admit_recovery("k1")
     with pytest.raises(TapEnds) as refused:

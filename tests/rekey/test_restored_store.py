@@ -116,7 +116,7 @@ async def test_a_late_report_of_the_lost_store_does_not_end_the_doubt(backed: Ba
     await rig.tap(faults=Faults(cut_at=11, when=When.AFTER), side="relay")
     backed.back_up()
     await backed.put_back()
-    office = Office(rig.vault, rig.store, rig.profile)
+    office = Office(rig.vault, rig.store, (rig.profile,))
     await rig.deliver(office)
     office.worker.shutdown()
     assert (await rig.state()).doubtful

@@ -327,7 +327,7 @@ def talk(kiosk: Kiosk, purpose: str = "replace", answers: tuple[bytes, ...] | No
 
 def office(world: World) -> SteppedOffice:
     """An access server over that world."""
-    return SteppedOffice(cast(Vault, world.keys), world.ledger, world.profile, world.rotates)
+    return SteppedOffice(cast(Vault, world.keys), world.ledger, (world.profile,), world.rotates)
 
 
 def late(world: World, report: CardReport, terminal: str = "k1") -> Talk:
