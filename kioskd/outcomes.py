@@ -168,7 +168,7 @@ _TAPS = (
         "K213",
         Severity.FAULT,
         "This card cannot be updated here. Your card works as before.",
-        "The card's profile rules the operation out, or no profile fits the card; nothing was changed.",
+        "The card's profile rules the operation out, or the card fits no profile; nothing was changed.",
         "Read the sentence in the log; `kioskd profile check` says the same before a card comes.",
     ),
     Outcome(

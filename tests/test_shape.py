@@ -139,7 +139,7 @@ WRONG: list[tuple[str, str, Callable[[Plain], Any], str]] = [
         "script.digest: does not match",
     ),
     ("a script without its digest", "script", lambda plain: plain.pop("digest"), "script.digest: does not match"),
-    ("another version", "hello", lambda plain: plain.update(version=2), "message: version 2"),
+    ("another version", "hello", lambda plain: plain.update(version=1), "message: version 1"),
     ("no version", "hello", lambda plain: plain.pop("version"), "message: version None"),
     ("a kind that nobody knows", "hello", lambda plain: plain.update(kind="goodbye"), "message: unknown kind"),
     ("a list as its kind", "hello", lambda plain: plain.update(kind=["hello"]), "message: unknown kind"),

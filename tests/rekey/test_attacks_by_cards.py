@@ -119,7 +119,7 @@ def test_a_card_with_a_foreign_key_set_in_our_range_is_not_issued_and_not_touche
     world = blank(others=tuple(KeyEntry(kid, kvn, ((0x88, 16),)) for kid in (1, 2, 3)))
     before = memory_of(world)
     for _ in range(2):
-        assert honest_tap(world, "issue") == "scp-unsupported"
+        assert honest_tap(world, "issue") == "card-unfit"
     assert memory_of(world) == before
     assert world.state == CardState()
 
