@@ -34,6 +34,7 @@ from kioskd.rekey.asks import (
 from kioskd.rekey.profile import Profile
 from kioskd.rekey.records import Closed, Found, Intent, Record
 from kioskd.rekey.wire import Report, Script
+from kioskd.under_way import UnderWay
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Office:
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "vault"))
     tallies: dict[str, int] = field(default_factory=dict)  # outcomes since the start, by name
     recoveries: dict[str, deque[float]] = field(default_factory=dict)  # when, by terminal
+    taps: UnderWay = field(default_factory=UnderWay)
 
     async def in_vault(self, job: Callable[..., T], *args: Any) -> T:
         """Calls a vault verb: at once if the vault is instant, in the vault's worker if the call may wait."""

@@ -124,6 +124,10 @@ class Session:
         task.add_done_callback(self._tasks.discard)
 
     async def _tap(self, tap: Tap, line: "_Line") -> None:
+        with self.office.taps.one():
+            await self._serve_tap(tap, line)
+
+    async def _serve_tap(self, tap: Tap, line: "_Line") -> None:
         try:
             for pending in tap.pending:
                 await self._late(pending)
@@ -141,6 +145,8 @@ class Session:
 
     async def _converse(self, tap: Tap, line: "_Line") -> tuple[str, str, bool]:
         """The outcome's name, a sentence, and whether it is a refusal."""
+        if self.office.taps.draining:
+            return "server-down", "the access server is being stopped", True
         try:
             return await converse(self.office, self.name, self.role, tap, line), "", False
         except TapEnds as end:

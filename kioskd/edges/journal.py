@@ -50,6 +50,10 @@ class SqliteJournal:
         await asyncio.get_running_loop().run_in_executor(self._worker, self._connection.close)
         self._worker.shutdown()
 
+    async def alive(self) -> bool:
+        """Whether the worker takes calls: it answers when it has done what it is at."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, bool, 1)
+
     async def note_in_doubt(self, script: Script) -> None:
         """The script's first card-changing command may go out now; keeps its cryptogram."""
 

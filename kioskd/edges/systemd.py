@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from systemd.daemon import notify as sd_notify
@@ -11,7 +12,13 @@ from systemd.journal import JournalHandler
 
 from kioskd.errors import BadConfiguration
 
+log = logging.getLogger(__name__)
+
 _LINE = "%(asctime)s %(levelname)s %(message)s"
+_TOLD_S = 0.2  # between two STATUS texts: under load they would cost more than the work that they tell of
+
+Alive = Callable[[], Awaitable[bool]]
+"""Asks one part of the daemon whether it works; an answer that does not come is a no."""
 
 
 def notify(state: str) -> None:
@@ -19,12 +26,74 @@ def notify(state: str) -> None:
     sd_notify(state)
 
 
-async def watchdog() -> None:
-    """Tells the service manager that the loop turns, at half the time it allows; returns at once if it does not ask."""
-    interval_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 2_000_000
+def watchdog_s() -> float:
+    """How long the service manager waits for a sign of life, in seconds; 0 if it does not ask for one."""
+    return int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000
+
+
+async def watchdog(parts: Mapping[str, Alive]) -> None:
+    """Feeds the watchdog three times in its time, while every part answers; returns at once if nobody asks.
+
+    A part that does not answer is named in log and status; it is fed again when all of them answer.
+    """
+    interval_s, well = watchdog_s() / 3, True
+    loop = asyncio.get_running_loop()
     while interval_s:
-        sd_notify("WATCHDOG=1")
-        await asyncio.sleep(interval_s)
+        began = loop.time()
+        silent = await _silent(parts, interval_s)
+        if silent:
+            words = f"no answer from {', '.join(silent)}; the watchdog is not fed"
+            if well:
+                log.error("%s", words)
+            sd_notify(f"STATUS={words}")
+        else:
+            if not well:
+                log.warning("every part answers again")
+            sd_notify("WATCHDOG=1")
+        well = not silent
+        await asyncio.sleep(max(0.0, began + interval_s - loop.time()))
+
+
+async def _silent(parts: Mapping[str, Alive], patience_s: float) -> list[str]:
+    """The parts that do not answer, or say no, in that time."""
+
+    async def answers(ask: Alive) -> bool:
+        try:
+            async with asyncio.timeout(patience_s):
+                return await ask()
+        except TimeoutError:
+            return False
+
+    found = await asyncio.gather(*(answers(ask) for ask in parts.values()))
+    return [name for name, well in zip(parts, found, strict=True) if not well]
+
+
+class Standing:
+    """A daemon's one line in `systemctl status`, told when its words have changed. Make it inside the running loop."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        self._words = words
+        self._told, self._next_s = "", 0.0
+        self._waiting = False
+        self._loop = asyncio.get_running_loop()
+
+    def changed(self) -> None:
+        """Something may have: at once, or a moment after the last time."""
+        if self._waiting:
+            return
+        pause_s = self._next_s - self._loop.time()
+        if pause_s > 0:
+            self._waiting = True
+            self._loop.call_later(pause_s, self._tell)
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._waiting = False
+        words = self._words()
+        if words != self._told:
+            self._told, self._next_s = words, self._loop.time() + _TOLD_S
+            sd_notify(f"STATUS={words}")
 
 
 def set_up_log(identifier: str) -> None:

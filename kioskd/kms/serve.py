@@ -35,12 +35,16 @@ from kioskd.rekey.kms_wire import (
     Papers,
 )
 from kioskd.shape import from_plain, to_plain
+from kioskd.under_way import UnderWay
 from kioskd.version import VERSION
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SOCKET_MODE = 0o660
+
+DRAIN_S = 100.0
+"""How long an act that is under way may take to end when the service is told to stop: an HSM makes an RSA pair."""
 _PEOPLE = (Role.OPERATOR.value, Role.CUSTODIAN.value)
 
 
@@ -51,6 +55,7 @@ class Reception:
     ceremonies: Ceremonies
     outbox: Outbox
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "vault"))
+    requests: UnderWay = field(default_factory=UnderWay)
 
     def doors(self) -> dict[tuple[str, str], Door]:
         """Every door, and for whom it is."""
@@ -113,8 +118,17 @@ class Reception:
             "requests open": sum(not one.done for one in listed),
         }
 
+    async def alive(self) -> bool:
+        """Whether the vault's worker takes calls: it answers when it has done what it is at."""
+        return await asyncio.get_running_loop().run_in_executor(self.worker, bool, 1)
+
+    def standing(self) -> str:
+        """The service's line in `systemctl status`."""
+        return f"{'draining' if self.requests.draining else 'ready'}; requests under way: {self.requests.count}"
+
     async def _work(self, job: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.worker, job)
+        with self.requests.one():
+            return await asyncio.get_running_loop().run_in_executor(self.worker, job)
 
 
 async def serve(config: KmsConfig, ceremonies: Ceremonies) -> None:
@@ -129,16 +143,20 @@ async def serve(config: KmsConfig, ceremonies: Ceremonies) -> None:
     async def tell(_: bytes) -> Any:
         return await reception.status()
 
-    watchdog = asyncio.create_task(systemd.watchdog())
+    line = systemd.Standing(reception.standing)
+    reception.requests.on_change = line.changed
+    watchdog = asyncio.create_task(systemd.watchdog({"the vault": reception.alive}))
     try:
         async with (
             serve_https(config.listen.host, config.listen.port, tls, reception.doors()),
             serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): tell}),
         ):
-            systemd.notify("READY=1\nSTATUS=ready")
+            systemd.notify("READY=1")
+            line.changed()
             log.info("key management server is ready on %s:%d", config.listen.host, config.listen.port)
             await stop.wait()
             systemd.notify("STOPPING=1")
+            await reception.requests.drain(DRAIN_S)
     finally:
         watchdog.cancel()
         reception.worker.shutdown()

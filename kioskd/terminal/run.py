@@ -8,7 +8,9 @@ import os
 import signal
 import ssl
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from kioskd.config import TerminalConfig, file_of
@@ -24,6 +26,7 @@ from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
 from kioskd.terminal.observer import Observer
 from kioskd.terminal.panel import WELCOME, LinePanel
+from kioskd.terminal.standing import standing
 from kioskd.terminal.status import Status
 from kioskd.terminal.tap import TapRun, Terminal
 from kioskd.terminal.uplink import Uplink
@@ -44,6 +47,7 @@ class Floor:
         self._terminal, self._status, self._enough = terminal, status, enough
         self._closing = False
         self._taps: dict[str, asyncio.Task[None]] = {}
+        self.standing = systemd.Standing(lambda: standing(status, terminal.uplink, self._closing))
 
     async def take(self, event: ReaderEvent) -> None:
         """Acts on one change at the readers."""
@@ -56,6 +60,7 @@ class Floor:
             readers.pop(event.reader, None)
         else:
             readers[event.reader] = event.state
+        self.standing.changed()
         if self._show_standing_fault() or event.state is ReaderState.GONE:
             return
         if event.state is ReaderState.CARD:
@@ -70,6 +75,7 @@ class Floor:
     async def finish(self) -> None:
         """Waits for the taps that are under way, for a bounded time; takes no new card."""
         self._closing = True
+        self.standing.changed()
         running = [task for task in self._taps.values() if not task.done()]
         if running:
             await asyncio.wait(running, timeout=FINISH_S)
@@ -83,13 +89,14 @@ class Floor:
         if not observer.admits(reader, run.record.tap):
             return
         self._status.under_way += 1
+        self.standing.changed()
         try:
             outcome = await run.run()
         finally:
             self._status.under_way -= 1
         self._terminal.panel.show(outcome)
         self._status.count(run.record)
-        systemd.notify(f"STATUS=last tap: {outcome}")
+        self.standing.changed()
         if await observer.ends(run.record):
             self._enough.set()
         self._show_standing_fault()
@@ -123,13 +130,16 @@ async def run_terminal(
         terminal.observer = observer or terminal.observer
         floor = Floor(terminal, status, stop)
         async with serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): lambda _: status.tell(terminal)}):
-            tasks = [
-                asyncio.create_task(work)
-                for work in (terminal.uplink.run(), _watch(readers, floor), systemd.watchdog())
-            ]
+            terminal.uplink.on_change = floor.standing.changed
+            work = {
+                "the link": asyncio.create_task(terminal.uplink.run()),
+                "the readers' events": asyncio.create_task(_watch(readers, floor)),
+            }
+            tasks = [*work.values(), asyncio.create_task(systemd.watchdog(_parts(terminal, readers, work)))]
             status.ready_ms = _age_ms()
             gc.freeze()  # what the start has made stays: no collection in a tap looks through it again
-            systemd.notify("READY=1\nSTATUS=ready")
+            systemd.notify("READY=1")
+            floor.standing.changed()
             log.info("%s %s is ready after %.0f ms", role, config.name, status.ready_ms)
             try:
                 await stop.wait()
@@ -147,7 +157,8 @@ async def _assemble(
     tls = identity(config)
     journal = SqliteJournal(Path(config.journal))
     stack.push_async_callback(journal.close)
-    readers = PcscReaders(config.reader.transmit_timeout_s, config.reader.name_contains)
+    waits = {"wait_s": systemd.watchdog_s() / 4} if systemd.watchdog_s() else {}
+    readers = PcscReaders(config.reader.transmit_timeout_s, config.reader.name_contains, **waits)
     stack.push_async_callback(readers.close)
     server = config.server
     software = f"kioskd {VERSION}"
@@ -161,6 +172,21 @@ async def _assemble(
     cards = RecordingReaders(readers, Path(config.trace)) if config.trace else readers
     terminal = Terminal(purpose, cards, uplink, journal, panel, policy, server.patience_s)
     return terminal, Status(config.name, role, software), readers
+
+
+def _parts(
+    terminal: Terminal, readers: PcscReaders, work: Mapping[str, asyncio.Task[None]]
+) -> dict[str, systemd.Alive]:
+    """What must answer before the watchdog is fed; that the loop turns is shown by asking."""
+
+    async def goes_on(task: asyncio.Task[None]) -> bool:
+        return not task.done()
+
+    return {
+        "the thread that watches the readers": readers.alive,
+        "the journal": terminal.journal.alive,
+        **{name: partial(goes_on, task) for name, task in work.items()},
+    }
 
 
 def identity(config: TerminalConfig) -> ssl.SSLContext:

@@ -75,6 +75,7 @@ class Uplink:
     def __init__(self, name: str, software: str, connect: Connect, journal: Journal) -> None:
         self.problem = "server-down"
         self.identify: tuple[Step, ...] = ()
+        self.on_change: Callable[[], None] = lambda: None  # the link has come or gone
         self._name, self._software = name, software
         self._connect, self._journal = connect, journal
         self._link: Link | None = None
@@ -176,6 +177,7 @@ class Uplink:
         self._epoch, self._received, self.identify = welcome.head.epoch, 1, welcome.identify
         self.problem = ""
         self._ready.set()
+        self.on_change()
         log.info("link: welcome, epoch %d", self._epoch)
         await self._send_waiting()
 
@@ -209,5 +211,6 @@ class Uplink:
         self.problem = wrong.outcome
         self._link = None
         self._ready.clear()
+        self.on_change()
         for line in self._taps.values():
             line.inbox.put_nowait(wrong)
