@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 from kioskd.errors import LeaseLost, TapEnds, VaultError
 from kioskd.gp.cplc import CardId
+from kioskd.log_fields import MessageId, entry
+from kioskd.outcomes import outcome
 from kioskd.ports import Store, Vault
 from kioskd.rekey.asks import (
     Ask,
@@ -126,7 +128,8 @@ class Answerer:
                 return await self._firm_lease()
             case ChargeAttempt(kvn):
                 count = await self.office.store.charge(self.terminal, self.known)
-                log.warning("tap %s: wrong cryptogram under KVN %02X, attempt %d", self.tap, kvn, count)
+                wrong = entry(MessageId.WRONG_CRYPTOGRAM, CODE=outcome("wrong-cryptogram").code)
+                log.warning("tap %s: wrong cryptogram under KVN %02X, attempt %d", self.tap, kvn, count, extra=wrong)
                 return None
             case NewChallenge(size):
                 if self.card is not None and self.fence is None:
@@ -163,7 +166,8 @@ class Answerer:
         if isinstance(record, Found) and self.line is not None:
             self.owed.append(record.number)
         if isinstance(record, Closed):
-            log.info("tap %s: case closed by script %d, receipt %s", self.tap, record.number, record.receipt.value)
+            words, closed = "tap %s: case closed by script %d, receipt %s", entry(MessageId.CASE_CLOSED)
+            log.info(words, self.tap, record.number, record.receipt.value, extra=closed)
 
     async def _firm_lease(self) -> int:
         if self.fence is not None:

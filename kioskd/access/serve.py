@@ -20,6 +20,7 @@ from kioskd.edges.profile_file import load_profiles
 from kioskd.edges.store import SqlStore
 from kioskd.edges.tls import server_context
 from kioskd.errors import StoreFailed
+from kioskd.log_fields import MessageId, entry
 from kioskd.ports import Vault
 from kioskd.version import VERSION
 
@@ -83,9 +84,11 @@ async def serve(config: AccessConfig, vault: Vault) -> None:
             gc.freeze()  # what the start has made stays: no collection in a tap looks through it again
             systemd.notify("READY=1")
             line.changed()
-            log.info("access server is ready on %s:%d", config.listen.host, config.listen.port)
+            ready = entry(MessageId.READY)
+            log.info("access server is ready on %s:%d", config.listen.host, config.listen.port, extra=ready)
             await stop.wait()
             systemd.notify("STOPPING=1")
+            log.info("stops; taps to be finished first: %d", office.taps.count, extra=entry(MessageId.DRAINING))
             await office.taps.drain(DRAIN_S)
     finally:
         watchdog.cancel()

@@ -6,15 +6,19 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from systemd.daemon import notify as sd_notify
 from systemd.journal import JournalHandler
+from systemd.journal import send as send_entry
 
 from kioskd.errors import BadConfiguration
+from kioskd.log_fields import FIELDS, MessageId, entry, told, without_card_ids
 
 log = logging.getLogger(__name__)
 
 _LINE = "%(asctime)s %(levelname)s %(message)s"
+_SENT = ("PRIORITY", "LOGGER", "CODE_FILE", "CODE_LINE", "CODE_FUNC", "SYSLOG_IDENTIFIER", "MESSAGE_ID", *FIELDS)
 _TOLD_S = 0.2  # between two STATUS texts: under load they would cost more than the work that they tell of
 
 Alive = Callable[[], Awaitable[bool]]
@@ -44,7 +48,7 @@ async def watchdog(parts: Mapping[str, Alive]) -> None:
         if silent:
             words = f"no answer from {', '.join(silent)}; the watchdog is not fed"
             if well:
-                log.error("%s", words)
+                log.error("%s", words, extra=entry(MessageId.NOT_FED))
             sd_notify(f"STATUS={words}")
         else:
             if not well:
@@ -96,14 +100,34 @@ class Standing:
             sd_notify(f"STATUS={words}")
 
 
+class _Discreet(logging.Formatter):
+    """Lets no whole card id out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The entry's text, its traceback included."""
+        return without_card_ids(super().format(record))
+
+
+def _with_fields(record: logging.LogRecord) -> bool:
+    """Gives an entry what its task is about, where it does not say so itself."""
+    record.__dict__.update({name: value for name, value in told().items() if name not in record.__dict__})
+    return True
+
+
+def _send(words: str, /, **given: Any) -> None:
+    """One entry for the journal: the fields that are named here, and no arguments of calls, which may hold anything."""
+    send_entry(words, **{name: given[name] for name in _SENT if given.get(name, "") != ""})
+
+
 def set_up_log(identifier: str) -> None:
     """The journal if systemd started this, standard error otherwise."""
     if "JOURNAL_STREAM" in os.environ and "INVOCATION_ID" in os.environ:
-        handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER=identifier)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER=identifier, sender_function=_send)
+        handler.setFormatter(_Discreet("%(message)s"))
+        handler.addFilter(_with_fields)
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter(_LINE, "%H:%M:%S"))
+        handler.setFormatter(_Discreet(_LINE, "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
@@ -113,5 +137,5 @@ def log_to_file(path: Path) -> None:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as wrong:
         raise BadConfiguration(f"{path}: the log cannot be written: {wrong.strerror}") from wrong
-    handler.setFormatter(logging.Formatter(_LINE))
+    handler.setFormatter(_Discreet(_LINE))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -21,6 +21,7 @@ from kioskd.errors import NotApproved
 from kioskd.kms.acts import Files
 from kioskd.kms.ceremonies import Ceremonies
 from kioskd.kms.outbox import Outbox
+from kioskd.log_fields import MessageId, entry
 from kioskd.rekey.ceremony import Approval
 from kioskd.rekey.kms_wire import (
     APPROVALS,
@@ -81,13 +82,13 @@ class Reception:
             raise NotApproved(f"{asking.act.value}: is asked for at the key management server itself")
         said = {one.name: one.value for one in asking.details}
         asked = await self._work(lambda: self.ceremonies.ask(asking.act, said, asking.days))
-        log.info("%s asked for: %s", peer.name, asked.words)
+        log.info("%s asked for: %s", peer.name, asked.words, extra=entry(MessageId.CEREMONY))
         return to_plain(asked)
 
     async def _approve(self, peer: Peer, _: str, body: Any) -> Any:
         approval = from_plain(Approval, body)
         listed = await self._work(lambda: self.ceremonies.approve(approval))
-        log.info("%s brought the approval of %s", peer.name, approval.custodian)
+        log.info("%s brought the approval of %s", peer.name, approval.custodian, extra=entry(MessageId.CEREMONY))
         return to_plain(listed)
 
     async def _execute(self, peer: Peer, _: str, body: Any) -> Any:
@@ -95,7 +96,7 @@ class Reception:
         if wanted.request.act not in ONLINE:
             raise NotApproved(f"{wanted.request.act.value}: is done at the key management server itself")
         lines = await self._work(lambda: self._done(wanted))
-        log.info("%s had done: %s", peer.name, wanted.request.words)
+        log.info("%s had done: %s", peer.name, wanted.request.words, extra=entry(MessageId.CEREMONY))
         return to_plain(Done(tuple(lines)))
 
     def _done(self, wanted: Executing) -> list[str]:
@@ -153,9 +154,12 @@ async def serve(config: KmsConfig, ceremonies: Ceremonies) -> None:
         ):
             systemd.notify("READY=1")
             line.changed()
-            log.info("key management server is ready on %s:%d", config.listen.host, config.listen.port)
+            ready = entry(MessageId.READY)
+            log.info("key management server is ready on %s:%d", config.listen.host, config.listen.port, extra=ready)
             await stop.wait()
             systemd.notify("STOPPING=1")
+            words = "stops; requests to be finished first: %d"
+            log.info(words, reception.requests.count, extra=entry(MessageId.DRAINING))
             await reception.requests.drain(DRAIN_S)
     finally:
         watchdog.cancel()

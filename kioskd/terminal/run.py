@@ -22,6 +22,8 @@ from kioskd.edges.pcsc import PcscReaders
 from kioskd.edges.tls import client_context
 from kioskd.edges.trace_file import RecordingReaders
 from kioskd.gp.executive import STATE_TAG
+from kioskd.log_fields import MessageId, entry, tell
+from kioskd.outcomes import outcome
 from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
 from kioskd.terminal.observer import Observer
@@ -52,6 +54,7 @@ class Floor:
     async def take(self, event: ReaderEvent) -> None:
         """Acts on one change at the readers."""
         panel, readers = self._terminal.panel, self._status.readers
+        self._note(event)
         self._terminal.observer.reader(event.reader, event.state)
         self._status.pcscd = "down" if event.state is ReaderState.DOWN else "up"
         if event.state is ReaderState.DOWN:
@@ -88,18 +91,34 @@ class Floor:
         run, observer = TapRun(self._terminal, reader), self._terminal.observer
         if not observer.admits(reader, run.record.tap):
             return
+        began = entry(MessageId.TAP_BEGAN, TAP=run.record.tap, READER=reader)
+        log.info("tap %s: a card in %s", run.record.tap, reader, extra=began)
         self._status.under_way += 1
         self.standing.changed()
         try:
-            outcome = await run.run()
+            name = await run.run()
         finally:
             self._status.under_way -= 1
-        self._terminal.panel.show(outcome)
+        self._terminal.panel.show(name)
         self._status.count(run.record)
         self.standing.changed()
         if await observer.ends(run.record):
             self._enough.set()
         self._show_standing_fault()
+
+    def _note(self, event: ReaderEvent) -> None:
+        """Logs what a technician may have to look at: readers and a daemon that come and go, mute cards."""
+        known, state, codes = self._status.readers, event.state, {}
+        if state is ReaderState.MUTE:
+            codes = {"CODE": outcome("unreadable-card").code}
+        elif state is ReaderState.DOWN:
+            codes = {"CODE": outcome("pcscd-down").code}
+        elif state is ReaderState.GONE:
+            codes = {} if event.reader else {"CODE": outcome("no-reader").code}
+        elif event.reader in known:
+            return  # a card that comes or goes is the tap's to tell
+        kind = entry(MessageId.READER_CHANGED, READER=event.reader, **codes)
+        log.info("reader %s: %s", event.reader or "(any)", state.value, extra=kind)
 
     def _show_standing_fault(self) -> bool:
         """Out of service: no daemon, or no reader; whether it is so."""
@@ -122,6 +141,7 @@ async def run_terminal(
     stop: asyncio.Event | None = None,
 ) -> None:
     """Runs until SIGTERM, SIGINT, `stop`, or until the observer says that this was the last tap."""
+    tell(KIOSK=config.name)
     stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -140,10 +160,12 @@ async def run_terminal(
             gc.freeze()  # what the start has made stays: no collection in a tap looks through it again
             systemd.notify("READY=1")
             floor.standing.changed()
-            log.info("%s %s is ready after %.0f ms", role, config.name, status.ready_ms)
+            ready = entry(MessageId.READY)
+            log.info("%s %s is ready after %.0f ms", role, config.name, status.ready_ms, extra=ready)
             try:
                 await stop.wait()
                 systemd.notify("STOPPING=1")
+                log.info("stops; taps to be finished first: %d", status.under_way, extra=entry(MessageId.DRAINING))
                 await floor.finish()
             finally:
                 for task in tasks:

@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from kioskd.errors import JournalFailed, KioskError, LinkLost, Malformed
+from kioskd.log_fields import MessageId, entry
+from kioskd.outcomes import outcome
 from kioskd.ports import Journal
 from kioskd.ports import Uplink as Link
 from kioskd.rekey.wire import (
@@ -178,7 +180,7 @@ class Uplink:
         self.problem = ""
         self._ready.set()
         self.on_change()
-        log.info("link: welcome, epoch %d", self._epoch)
+        log.info("link: welcome, epoch %d", self._epoch, extra=entry(MessageId.LINK_UP))
         await self._send_waiting()
 
     async def _listen(self, link: Link) -> None:
@@ -202,12 +204,14 @@ class Uplink:
         try:
             await self._journal.acknowledge(ack.number, ack.digest)
         except JournalFailed as wrong:
-            log.error("link: report %d stays in the journal and goes up again: %s", ack.number, wrong)
+            kind = entry(MessageId.JOURNAL_FAILED, CODE=outcome(wrong.outcome).code)
+            log.error("link: report %d stays in the journal and goes up again: %s", ack.number, wrong, extra=kind)
 
     def _drop(self, wrong: KioskError) -> None:
         """Ends the link, its taps with it."""
         if wrong.outcome != self.problem:
-            log.warning("link: %s: %s", wrong.outcome, wrong)
+            kind = entry(MessageId.LINK_DOWN, CODE=outcome(wrong.outcome).code)
+            log.warning("link: %s: %s", wrong.outcome, wrong, extra=kind)
         self.problem = wrong.outcome
         self._link = None
         self._ready.clear()

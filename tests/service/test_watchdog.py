@@ -11,7 +11,7 @@ import pytest
 from kioskd.demo.stage import SERVER_NAME, Stage
 from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.vpcd import Pace
-from tests.service.manager import Manager
+from tests.service.supervised import Supervised
 
 pytestmark = [pytest.mark.pcscd, pytest.mark.slow, pytest.mark.usefixtures("root_only")]
 
@@ -35,20 +35,20 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
-def kiosk(stage: Stage, *, part: str = "", watchdog_s: float = WATCHDOG_S) -> Manager:
+def kiosk(stage: Stage, *, part: str = "", watchdog_s: float = WATCHDOG_S) -> Supervised:
     """A kiosk under a manager; with `part`, one that can hang."""
     program = [HUNG, part] if part else ["-m", "kioskd"]
     command = [*program, "kiosk", "--config", f"{stage.folder}/kiosk.yaml"]
-    return Manager(stage.folder, command, watchdog_s, stage.pcscd.environment)
+    return Supervised(stage.folder, command, watchdog_s, stage.pcscd.environment)
 
 
-def access(stage: Stage, part: str) -> Manager:
+def access(stage: Stage, part: str) -> Supervised:
     """An access server that can hang."""
     command = [HUNG, part, "access", "serve", "--config", f"{stage.folder}/access.yaml"]
-    return Manager(stage.folder, command, WATCHDOG_S)
+    return Supervised(stage.folder, command, WATCHDOG_S)
 
 
-def kms(stage: Stage, part: str) -> Manager:
+def kms(stage: Stage, part: str) -> Supervised:
     """A key management server that can hang."""
     folder, tls = stage.folder, f"{stage.folder}/tls/{SERVER_NAME}"
     (folder / "outbox").mkdir(mode=0o700, exist_ok=True)
@@ -58,10 +58,10 @@ def kms(stage: Stage, part: str) -> Manager:
         f"vault: {{file: {folder}/kms.vault, passphrase: {folder}/kms.pass}}\n"
         f"transcript: {folder}/kms.transcript\noutbox: {folder}/outbox\nsocket: {folder}/kms.sock\n"
     )
-    return Manager(folder, [HUNG, part, "kms", "serve", "--config", f"{folder}/kms.yaml"], WATCHDOG_S)
+    return Supervised(folder, [HUNG, part, "kms", "serve", "--config", f"{folder}/kms.yaml"], WATCHDOG_S)
 
 
-def starves_when_struck(service: Manager, part: str) -> None:
+def starves_when_struck(service: Supervised, part: str) -> None:
     """Fed while it is well; not any more when that part hangs, which the status names."""
     service.wait_until_ready()
     service.until(lambda: service.fed() >= 4, "it was not fed while it was well")

@@ -19,13 +19,14 @@ FED = "WATCHDOG=1"
 
 
 @dataclass(slots=True)
-class Manager:
+class Supervised:
     """One service under it, from `with` to its end; `heard` is every line that it said, and when."""
 
     folder: Path
     command: list[str]
     watchdog_s: float = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    inside: tuple[str, ...] = ()  # what its command line begins with
     heard: list[tuple[float, str]] = field(init=False, default_factory=list)
     process: subprocess.Popen[bytes] = field(init=False)
     _socket: socket.socket = field(init=False)
@@ -39,7 +40,8 @@ class Manager:
         if self.watchdog_s:
             environment["WATCHDOG_USEC"] = str(round(1_000_000 * self.watchdog_s))
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([sys.executable, *self.command], env=environment, stdout=log, stderr=log)
+            command = [*self.inside, sys.executable, *self.command]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
