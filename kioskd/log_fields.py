@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
 
+from kioskd.outcomes import CATALOGUE
+
 FIELDS = ("TAP", "CARD", "CODE", "READER", "KIOSK")
 """The fields of our own in the systemd journal; CARD is `card_hash`, CODE the one on the screen."""
 
@@ -46,10 +48,11 @@ class MessageId(StrEnum):
 _told: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default={})  # noqa: B039 - it is never changed
 
 
-def entry(kind: MessageId, **fields: str) -> dict[str, str]:
-    """The `extra` of one log call."""
+def entry(kind: MessageId, outcome: str = "", **fields: str) -> dict[str, str]:
+    """The `extra` of one log call; an outcome of the catalogue, by name, gives its CODE."""
     assert set(fields) <= set(FIELDS), fields
-    return {"MESSAGE_ID": kind.value, **fields}
+    code = {"CODE": CATALOGUE[outcome].code} if outcome in CATALOGUE else {}
+    return {"MESSAGE_ID": kind.value, **code, **fields}
 
 
 def tell(**fields: str) -> None:

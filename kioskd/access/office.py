@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar
 from kioskd.errors import LeaseLost, TapEnds, VaultError
 from kioskd.gp.cplc import CardId
 from kioskd.log_fields import MessageId, entry
-from kioskd.outcomes import outcome
 from kioskd.ports import Store, Vault
 from kioskd.rekey.asks import (
     Ask,
@@ -128,7 +127,7 @@ class Answerer:
                 return await self._firm_lease()
             case ChargeAttempt(kvn):
                 count = await self.office.store.charge(self.terminal, self.known)
-                wrong = entry(MessageId.WRONG_CRYPTOGRAM, CODE=outcome("wrong-cryptogram").code)
+                wrong = entry(MessageId.WRONG_CRYPTOGRAM, "wrong-cryptogram")
                 log.warning("tap %s: wrong cryptogram under KVN %02X, attempt %d", self.tap, kvn, count, extra=wrong)
                 return None
             case NewChallenge(size):

@@ -11,7 +11,6 @@ from kioskd.access.office import Office
 from kioskd.access.taps import converse, settle_report
 from kioskd.errors import KioskError, LinkLost, Malformed, TapEnds
 from kioskd.log_fields import MessageId, card_hash, entry, tell, telling
-from kioskd.outcomes import outcome
 from kioskd.rekey.profile import identify_steps
 from kioskd.rekey.wire import (
     WIRE_VERSION,
@@ -79,7 +78,7 @@ class Session:
         except LinkLost:
             log.info("%s: link closed", self.name, extra=entry(MessageId.TERMINAL_WENT))
         except Malformed as wrong:
-            gone = entry(MessageId.TERMINAL_WENT, CODE=outcome(wrong.outcome).code)
+            gone = entry(MessageId.TERMINAL_WENT, wrong.outcome)
             log.warning("%s: %s; the link is closed", self.name, wrong, extra=gone)
         finally:
             for task in self._tasks:
@@ -137,17 +136,17 @@ class Session:
         try:
             for pending in tap.pending:
                 await self._late(pending)
-            name, detail, refused = await self._converse(tap, line)
-            self.office.count(name)
+            outcome, detail, refused = await self._converse(tap, line)
+            self.office.count(outcome)
             if refused:
-                await line.post(lambda head: Refuse(head, name, detail))
+                await line.post(lambda head: Refuse(head, outcome, detail))
             else:
-                await line.post(lambda head: Verdict(head, name))
+                await line.post(lambda head: Verdict(head, outcome))
             await line.send_acknowledgements()  # behind the verdict: the cardholder does not wait for them
-            log.info("tap %s: %s", tap.head.tap, name, extra=entry(MessageId.TAP_ENDED, CODE=outcome(name).code))
+            log.info("tap %s: %s", tap.head.tap, outcome, extra=entry(MessageId.TAP_ENDED, outcome))
         except LinkLost:
             words = "tap %s: the link was lost; the card's records decide what is left to do"
-            log.info(words, tap.head.tap, extra=entry(MessageId.TAP_TROUBLE))
+            log.info(words, tap.head.tap, extra=entry(MessageId.TAP_TROUBLE, "link-lost"))
         finally:
             del self._desks[tap.head.tap]
 
@@ -162,11 +161,11 @@ class Session:
         except LinkLost:
             raise
         except KioskError as wrong:
-            kind = entry(MessageId.TAP_TROUBLE, CODE=outcome(wrong.outcome).code)
+            kind = entry(MessageId.TAP_TROUBLE, wrong.outcome)
             log.warning("tap %s: %s: %s", tap.head.tap, wrong.outcome, wrong, extra=kind)
             return wrong.outcome, str(wrong), True
         except Exception:
-            log.exception("tap %s: failed", tap.head.tap, extra=entry(MessageId.TAP_TROUBLE))
+            log.exception("tap %s: failed", tap.head.tap, extra=entry(MessageId.TAP_TROUBLE, "internal"))
             return "internal", "", True
 
     async def _late(self, late: CardReport) -> None:

@@ -59,7 +59,8 @@ async def converse(office: Office, terminal: str, role: str, tap: Tap, line: Ter
             return await _issue(answerer, facts, known, tap.atr)
         return await _replace(answerer, facts, known, tap.atr)
     except TapEnds as end:
-        log.info("tap %s: %s: %s", tap.head.tap, end.name, end.detail, extra=entry(MessageId.TAP_TROUBLE))
+        kind = entry(MessageId.TAP_TROUBLE, end.name)
+        log.info("tap %s: %s: %s", tap.head.tap, end.name, end.detail, extra=kind)
         await answerer.acknowledge()
         raise
     finally:

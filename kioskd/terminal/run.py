@@ -23,7 +23,6 @@ from kioskd.edges.tls import client_context
 from kioskd.edges.trace_file import RecordingReaders
 from kioskd.gp.executive import STATE_TAG
 from kioskd.log_fields import MessageId, entry, tell
-from kioskd.outcomes import outcome
 from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
 from kioskd.terminal.observer import Observer
@@ -96,10 +95,10 @@ class Floor:
         self._status.under_way += 1
         self.standing.changed()
         try:
-            name = await run.run()
+            outcome = await run.run()
         finally:
             self._status.under_way -= 1
-        self._terminal.panel.show(name)
+        self._terminal.panel.show(outcome)
         self._status.count(run.record)
         self.standing.changed()
         if await observer.ends(run.record):
@@ -108,16 +107,16 @@ class Floor:
 
     def _note(self, event: ReaderEvent) -> None:
         """Logs what a technician may have to look at: readers and a daemon that come and go, mute cards."""
-        known, state, codes = self._status.readers, event.state, {}
+        known, state, trouble = self._status.readers, event.state, ""
         if state is ReaderState.MUTE:
-            codes = {"CODE": outcome("unreadable-card").code}
+            trouble = "unreadable-card"
         elif state is ReaderState.DOWN:
-            codes = {"CODE": outcome("pcscd-down").code}
+            trouble = "pcscd-down"
         elif state is ReaderState.GONE:
-            codes = {} if event.reader else {"CODE": outcome("no-reader").code}
+            trouble = "" if event.reader else "no-reader"
         elif event.reader in known:
             return  # a card that comes or goes is the tap's to tell
-        kind = entry(MessageId.READER_CHANGED, READER=event.reader, **codes)
+        kind = entry(MessageId.READER_CHANGED, trouble, READER=event.reader)
         log.info("reader %s: %s", event.reader or "(any)", state.value, extra=kind)
 
     def _show_standing_fault(self) -> bool:

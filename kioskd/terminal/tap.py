@@ -241,7 +241,7 @@ class TapRun:
             await self._terminal.journal.keep_report(self._script.card, report)
         except JournalFailed as wrong:
             words = "tap %s: the answers are not in the journal, they go up all the same: %s"
-            log.error(words, self.record.tap, wrong, extra=entry(MessageId.JOURNAL_FAILED, CODE=_code(wrong.outcome)))
+            log.error(words, self.record.tap, wrong, extra=entry(MessageId.JOURNAL_FAILED, wrong.outcome))
         self._time("journal: answers", began)
 
     async def _transmit(self, command: bytes) -> bytes | None:
@@ -261,7 +261,7 @@ class TapRun:
         for moment in self.record.moments:
             kind = entry(MessageId.TAP_MOMENT)
             log.info("tap %s: %s in %.1f ms", self.record.tap, moment.what, moment.ms, extra=kind)
-        kind = entry(MessageId.TAP_ENDED, CODE=_code(self.record.outcome))
+        kind = entry(MessageId.TAP_ENDED, self.record.outcome)
         log.info("tap %s: %s in %.0f ms", self.record.tap, self.record.outcome, self.record.ms, extra=kind)
 
     def _name_card(self, card: str) -> None:
@@ -285,13 +285,8 @@ class TapRun:
         return "card-pulled-in-doubt" if self._end is End.TORN else "not-finished"
 
 
-def _code(name: str) -> str:
-    """The code on the screen of an outcome, which may not be in the catalogue."""
-    return CATALOGUE[name].code if name in CATALOGUE else ""
-
-
 def _trouble(name: str) -> dict[str, str]:
-    return entry(MessageId.TAP_TROUBLE, CODE=_code(name))
+    return entry(MessageId.TAP_TROUBLE, name)
 
 
 def _name(command: bytes) -> str:

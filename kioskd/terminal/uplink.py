@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from kioskd.errors import JournalFailed, KioskError, LinkLost, Malformed
 from kioskd.log_fields import MessageId, entry
-from kioskd.outcomes import outcome
 from kioskd.ports import Journal
 from kioskd.ports import Uplink as Link
 from kioskd.rekey.wire import (
@@ -204,13 +203,13 @@ class Uplink:
         try:
             await self._journal.acknowledge(ack.number, ack.digest)
         except JournalFailed as wrong:
-            kind = entry(MessageId.JOURNAL_FAILED, CODE=outcome(wrong.outcome).code)
+            kind = entry(MessageId.JOURNAL_FAILED, wrong.outcome)
             log.error("link: report %d stays in the journal and goes up again: %s", ack.number, wrong, extra=kind)
 
     def _drop(self, wrong: KioskError) -> None:
         """Ends the link, its taps with it."""
         if wrong.outcome != self.problem:
-            kind = entry(MessageId.LINK_DOWN, CODE=outcome(wrong.outcome).code)
+            kind = entry(MessageId.LINK_DOWN, wrong.outcome)
             log.warning("link: %s: %s", wrong.outcome, wrong, extra=kind)
         self.problem = wrong.outcome
         self._link = None
