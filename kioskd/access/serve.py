@@ -75,7 +75,7 @@ async def serve(config: AccessConfig, vault: Vault) -> None:
             "outcomes": office.tallies,
         }
 
-    watchdog = asyncio.create_task(systemd.watchdog({"the store": store_answers, "the vault": vault_answers}))
+    watchdog = asyncio.create_task(systemd.watchdog({"the store": store_answers, "the vault": vault_answers}, line))
     try:
         async with (
             serve_links(config.listen.host, config.listen.port, tls, speak),

@@ -35,47 +35,11 @@ def watchdog_s() -> float:
     return int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000
 
 
-async def watchdog(parts: Mapping[str, Alive]) -> None:
-    """Feeds the watchdog three times in its time, while every part answers; returns at once if nobody asks.
-
-    A part that does not answer is named in log and status; it is fed again when all of them answer.
-    """
-    interval_s, well = watchdog_s() / 3, True
-    loop = asyncio.get_running_loop()
-    while interval_s:
-        began = loop.time()
-        silent = await _silent(parts, interval_s)
-        if silent:
-            words = f"no answer from {', '.join(silent)}; the watchdog is not fed"
-            if well:
-                log.error("%s", words, extra=entry(MessageId.NOT_FED))
-            sd_notify(f"STATUS={words}")
-        else:
-            if not well:
-                log.warning("every part answers again")
-            sd_notify("WATCHDOG=1")
-        well = not silent
-        await asyncio.sleep(max(0.0, began + interval_s - loop.time()))
-
-
-async def _silent(parts: Mapping[str, Alive], patience_s: float) -> list[str]:
-    """The parts that do not answer, or say no, in that time."""
-
-    async def answers(ask: Alive) -> bool:
-        try:
-            async with asyncio.timeout(patience_s):
-                return await ask()
-        except TimeoutError:
-            return False
-
-    found = await asyncio.gather(*(answers(ask) for ask in parts.values()))
-    return [name for name, well in zip(parts, found, strict=True) if not well]
-
-
 class Standing:
     """A daemon's one line in `systemctl status`, told when its words have changed. Make it inside the running loop."""
 
     def __init__(self, words: Callable[[], str]) -> None:
+        self.trouble = ""  # said instead, while there is any
         self._words = words
         self._told, self._next_s = "", 0.0
         self._waiting = False
@@ -94,10 +58,43 @@ class Standing:
 
     def _tell(self) -> None:
         self._waiting = False
-        words = self._words()
+        words = self.trouble or self._words()
         if words != self._told:
             self._told, self._next_s = words, self._loop.time() + _TOLD_S
             sd_notify(f"STATUS={words}")
+
+
+async def watchdog(parts: Mapping[str, Alive], standing: Standing) -> None:
+    """Feeds the watchdog three times in its time, while every part answers; returns at once if nobody asks.
+
+    A part that does not answer is named in log and status; it is fed again when all of them answer.
+    """
+    interval_s, loop = watchdog_s() / 3, asyncio.get_running_loop()
+    while interval_s:
+        began = loop.time()
+        silent = await _silent(parts, interval_s)
+        words = f"no answer from {', '.join(silent)}; the watchdog is not fed" if silent else ""
+        if silent and not standing.trouble:
+            log.error("%s", words, extra=entry(MessageId.NOT_FED))
+        elif not silent:
+            sd_notify("WATCHDOG=1")
+        standing.trouble = words
+        standing.changed()
+        await asyncio.sleep(max(0.0, began + interval_s - loop.time()))
+
+
+async def _silent(parts: Mapping[str, Alive], patience_s: float) -> list[str]:
+    """The parts that do not answer, or say no, in that time."""
+
+    async def answers(ask: Alive) -> bool:
+        try:
+            async with asyncio.timeout(patience_s):
+                return await ask()
+        except TimeoutError:
+            return False
+
+    found = await asyncio.gather(*(answers(ask) for ask in parts.values()))
+    return [name for name, well in zip(parts, found, strict=True) if not well]
 
 
 class _Discreet(logging.Formatter):

@@ -146,7 +146,7 @@ async def serve(config: KmsConfig, ceremonies: Ceremonies) -> None:
 
     line = systemd.Standing(reception.standing)
     reception.requests.on_change = line.changed
-    watchdog = asyncio.create_task(systemd.watchdog({"the vault": reception.alive}))
+    watchdog = asyncio.create_task(systemd.watchdog({"the vault": reception.alive}, line))
     try:
         async with (
             serve_https(config.listen.host, config.listen.port, tls, reception.doors()),

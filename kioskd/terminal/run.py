@@ -154,7 +154,10 @@ async def run_terminal(
                 "the link": asyncio.create_task(terminal.uplink.run()),
                 "the readers' events": asyncio.create_task(_watch(readers, floor)),
             }
-            tasks = [*work.values(), asyncio.create_task(systemd.watchdog(_parts(terminal, readers, work)))]
+            tasks = [
+                *work.values(),
+                asyncio.create_task(systemd.watchdog(_parts(terminal, readers, work), floor.standing)),
+            ]
             status.ready_ms = _age_ms()
             gc.freeze()  # what the start has made stays: no collection in a tap looks through it again
             systemd.notify("READY=1")

@@ -116,6 +116,7 @@ def test_a_pcscd_that_hangs_starves_the_kiosk_which_stops_all_the_same_and_one_t
             os.kill(stage.pcscd.pid, signal.SIGCONT)
         before = service.fed()
         service.until(lambda: service.fed() > before + 2, "it is not fed again")
+        assert service.statuses()[-1].startswith("ready; "), "the status is as before"
         os.kill(stage.pcscd.pid, signal.SIGSTOP)
         try:
             assert service.starves()
