@@ -149,7 +149,7 @@ async def run_terminal(
         terminal.observer = observer or terminal.observer
         floor = Floor(terminal, status, stop)
         async with serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): lambda _: status.tell(terminal)}):
-            terminal.uplink.on_change = floor.standing.changed
+            terminal.uplink.listeners.append(floor.standing.changed)
             work = {
                 "the link": asyncio.create_task(terminal.uplink.run()),
                 "the readers' events": asyncio.create_task(_watch(readers, floor)),

@@ -76,7 +76,7 @@ class Uplink:
     def __init__(self, name: str, software: str, connect: Connect, journal: Journal) -> None:
         self.problem = "server-down"
         self.identify: tuple[Step, ...] = ()
-        self.on_change: Callable[[], None] = lambda: None  # the link has come or gone
+        self.listeners: list[Callable[[], None]] = []  # hear when the link has come or gone
         self._name, self._software = name, software
         self._connect, self._journal = connect, journal
         self._link: Link | None = None
@@ -178,7 +178,7 @@ class Uplink:
         self._epoch, self._received, self.identify = welcome.head.epoch, 1, welcome.identify
         self.problem = ""
         self._ready.set()
-        self.on_change()
+        self._tell()
         log.info("link: welcome, epoch %d", self._epoch, extra=entry(MessageId.LINK_UP))
         await self._send_waiting()
 
@@ -206,6 +206,10 @@ class Uplink:
             kind = entry(MessageId.JOURNAL_FAILED, wrong.outcome)
             log.error("link: report %d stays in the journal and goes up again: %s", ack.number, wrong, extra=kind)
 
+    def _tell(self) -> None:
+        for hear in self.listeners:
+            hear()
+
     def _drop(self, wrong: KioskError) -> None:
         """Ends the link, its taps with it."""
         if wrong.outcome != self.problem:
@@ -214,6 +218,6 @@ class Uplink:
         self.problem = wrong.outcome
         self._link = None
         self._ready.clear()
-        self.on_change()
+        self._tell()
         for line in self._taps.values():
             line.inbox.put_nowait(wrong)
