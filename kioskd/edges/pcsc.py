@@ -128,12 +128,13 @@ class PcscReaders:
     def _watch_context(self, context: Any) -> None:
         """Reports changes until the daemon goes or the watching ends."""
         known = {_PLUG_AND_PLAY: 0}
-        self._none_told = False
+        self._none_told = quiet = False
         while not self._stop.is_set():
             self._last_sign = time.monotonic()
-            if not self._update_readers(context, known):
+            if not quiet and not self._update_readers(context, known):
                 return
             result, changed = scard.SCardGetStatusChange(context, round(1000 * self._wait_s), list(known.items()))
+            quiet = _code(result) == _TIMEOUT  # a reader that comes or goes would have been a change
             if _code(result) in (_TIMEOUT, _CANCELLED, _UNKNOWN_READER):
                 continue
             if _code(result) != _OK:
