@@ -80,8 +80,8 @@ class PcscReaders:
         return card
 
     async def alive(self) -> bool:
-        """Whether the watching thread has given a sign of life within twice its wait."""
-        return self._thread.is_alive() and time.monotonic() - self._last_sign < 2 * self._wait_s
+        """Whether the watching thread has given a sign of life lately; half its wait is for a busy machine."""
+        return self._thread.is_alive() and time.monotonic() - self._last_sign < 1.5 * self._wait_s
 
     async def close(self) -> None:
         """Ends the watching, within a bounded time; a thread that hangs in pcscd is left behind."""

@@ -181,7 +181,7 @@ async def _assemble(
     tls = identity(config)
     journal = SqliteJournal(Path(config.journal))
     stack.push_async_callback(journal.close)
-    waits = {"wait_s": systemd.watchdog_s() / 3} if systemd.watchdog_s() else {}
+    waits = {"wait_s": systemd.watchdog_s() / 2} if systemd.watchdog_s() else {}
     readers = PcscReaders(config.reader.transmit_timeout_s, config.reader.name_contains, **waits)
     stack.push_async_callback(readers.close)
     server = config.server

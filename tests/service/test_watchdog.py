@@ -16,7 +16,7 @@ from tests.service.supervised import Supervised
 pytestmark = [pytest.mark.pcscd, pytest.mark.slow, pytest.mark.usefixtures("root_only")]
 
 HUNG = str(Path(__file__).with_name("hung.py"))
-WATCHDOG_S = 3.0
+WATCHDOG_S = 4.0
 NAMES = {
     "readers": "the thread that watches the readers",
     "events": "the readers' events",
@@ -141,14 +141,14 @@ def test_a_daemon_of_the_readers_that_is_away_is_no_hang(stage: Stage) -> None:
 
 def test_a_tap_that_waits_for_a_slow_card_is_no_hang(stage: Stage) -> None:
     stage.start_access()
-    hand = stage.holder(VirtualCard(), "kiosk", Pace(read_ms=2.5 * 1000 * WATCHDOG_S))
+    hand = stage.holder(VirtualCard(), "kiosk", Pace(read_ms=2 * 1000 * WATCHDOG_S))
     try:
         with kiosk(stage) as service:
             service.wait_for_status("link up")
             hand.insert()
             service.wait_for_status("taps under way: 1")
             before = service.fed()
-            service.until(lambda: service.fed() > before + 9, "it is not fed while the card takes its time")
+            service.until(lambda: service.fed() > before + 4, "it is not fed while the card takes its time")
             assert service.statuses()[-1].count("taps under way: 1"), "the card was not slow enough for this test"
             assert service.longest_gap_s() < WATCHDOG_S
     finally:
