@@ -241,6 +241,10 @@ class KmsVault(KmsSigner, Protocol):
 class Journal(Protocol):
     """The terminal's memory across power cuts; every call is durable when it returns."""
 
+    async def alive(self) -> bool:
+        """Whether calls are taken and done, for the watchdog."""
+        ...
+
     async def note_in_doubt(self, script: Script) -> None:
         """The script's first card-changing command may go out now. Keeps its cryptogram."""
         ...

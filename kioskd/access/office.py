@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from kioskd.errors import LeaseLost, TapEnds, VaultError
 from kioskd.gp.cplc import CardId
+from kioskd.log_fields import MessageId, entry
 from kioskd.ports import Store, Vault
 from kioskd.rekey.asks import (
     Ask,
@@ -34,6 +35,7 @@ from kioskd.rekey.asks import (
 from kioskd.rekey.profile import Profile
 from kioskd.rekey.records import Closed, Found, Intent, Record
 from kioskd.rekey.wire import Report, Script
+from kioskd.under_way import UnderWay
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Office:
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "vault"))
     tallies: dict[str, int] = field(default_factory=dict)  # outcomes since the start, by name
     recoveries: dict[str, deque[float]] = field(default_factory=dict)  # when, by terminal
+    taps: UnderWay = field(default_factory=UnderWay)
 
     async def in_vault(self, job: Callable[..., T], *args: Any) -> T:
         """Calls a vault verb: at once if the vault is instant, in the vault's worker if the call may wait."""
@@ -124,7 +127,8 @@ class Answerer:
                 return await self._firm_lease()
             case ChargeAttempt(kvn):
                 count = await self.office.store.charge(self.terminal, self.known)
-                log.warning("tap %s: wrong cryptogram under KVN %02X, attempt %d", self.tap, kvn, count)
+                wrong = entry(MessageId.WRONG_CRYPTOGRAM, "wrong-cryptogram")
+                log.warning("tap %s: wrong cryptogram under KVN %02X, attempt %d", self.tap, kvn, count, extra=wrong)
                 return None
             case NewChallenge(size):
                 if self.card is not None and self.fence is None:
@@ -161,7 +165,8 @@ class Answerer:
         if isinstance(record, Found) and self.line is not None:
             self.owed.append(record.number)
         if isinstance(record, Closed):
-            log.info("tap %s: case closed by script %d, receipt %s", self.tap, record.number, record.receipt.value)
+            words, closed = "tap %s: case closed by script %d, receipt %s", entry(MessageId.CASE_CLOSED)
+            log.info(words, self.tap, record.number, record.receipt.value, extra=closed)
 
     async def _firm_lease(self) -> int:
         if self.fence is not None:

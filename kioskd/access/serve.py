@@ -1,6 +1,7 @@
 """The access server from start to end: links from terminals, and a status socket."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -18,12 +19,17 @@ from kioskd.edges.local_http import serve_local
 from kioskd.edges.profile_file import load_profiles
 from kioskd.edges.store import SqlStore
 from kioskd.edges.tls import server_context
+from kioskd.errors import StoreFailed
+from kioskd.log_fields import MessageId, entry
 from kioskd.ports import Vault
 from kioskd.version import VERSION
 
 log = logging.getLogger(__name__)
 
 SOCKET_MODE = 0o660
+
+DRAIN_S = 20.0
+"""How long taps that are under way may take to finish when the server is told to stop."""
 
 
 async def serve(config: AccessConfig, vault: Vault) -> None:
@@ -36,15 +42,27 @@ async def serve(config: AccessConfig, vault: Vault) -> None:
     store = SqlStore(config.store)
     office = Office(vault, store, profiles, config.rotate_krk)
     present: dict[str, Session] = {}
+    line = systemd.Standing(lambda: standing(office, len(present)))
+    office.taps.on_change = line.changed
 
     async def speak(peer: Peer, link: ServerLink) -> None:
         session = Session(office, peer.name, peer.role, link)
         present[peer.name] = session
+        line.changed()
         try:
             await session.serve()
         finally:
             if present.get(peer.name) is session:
                 del present[peer.name]
+            line.changed()
+
+    async def store_answers() -> bool:
+        with contextlib.suppress(StoreFailed):  # a store that says no does answer
+            await store.run(lambda _: None)
+        return True
+
+    async def vault_answers() -> bool:
+        return vault.instant or await asyncio.get_running_loop().run_in_executor(office.worker, bool, 1)
 
     async def tell(_: bytes) -> dict[str, Any]:
         holdings = await office.in_vault(vault.holdings)
@@ -57,21 +75,31 @@ async def serve(config: AccessConfig, vault: Vault) -> None:
             "outcomes": office.tallies,
         }
 
-    watchdog = asyncio.create_task(systemd.watchdog())
+    watchdog = asyncio.create_task(systemd.watchdog({"the store": store_answers, "the vault": vault_answers}, line))
     try:
         async with (
             serve_links(config.listen.host, config.listen.port, tls, speak),
             serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): tell}),
         ):
             gc.freeze()  # what the start has made stays: no collection in a tap looks through it again
-            systemd.notify("READY=1\nSTATUS=ready")
-            log.info("access server is ready on %s:%d", config.listen.host, config.listen.port)
+            systemd.notify("READY=1")
+            line.changed()
+            ready = entry(MessageId.READY)
+            log.info("access server is ready on %s:%d", config.listen.host, config.listen.port, extra=ready)
             await stop.wait()
             systemd.notify("STOPPING=1")
+            log.info("stops; taps to be finished first: %d", office.taps.count, extra=entry(MessageId.DRAINING))
+            await office.taps.drain(DRAIN_S)
     finally:
         watchdog.cancel()
         office.worker.shutdown()
         store.close()
+
+
+def standing(office: Office, terminals: int) -> str:
+    """The server's line in `systemctl status`."""
+    state = "draining" if office.taps.draining else "ready"
+    return f"{state}; terminals linked: {terminals}; taps under way: {office.taps.count}"
 
 
 def identity(config: AccessConfig) -> ssl.SSLContext:

@@ -10,6 +10,7 @@ from typing import Protocol
 from kioskd.access.office import Office
 from kioskd.access.taps import converse, settle_report
 from kioskd.errors import KioskError, LinkLost, Malformed, TapEnds
+from kioskd.log_fields import MessageId, card_hash, entry, tell, telling
 from kioskd.rekey.profile import identify_steps
 from kioskd.rekey.wire import (
     WIRE_VERSION,
@@ -69,14 +70,16 @@ class Session:
 
     async def serve(self) -> None:
         """Speaks with the terminal until the link is lost or it says something that it must not."""
+        tell(KIOSK=self.name)
         try:
             await self._welcome()
             while True:
                 await self._dispatch(await self._receive())
         except LinkLost:
-            log.info("%s: link closed", self.name)
+            log.info("%s: link closed", self.name, extra=entry(MessageId.TERMINAL_WENT))
         except Malformed as wrong:
-            log.warning("%s: %s; the link is closed", self.name, wrong)
+            gone = entry(MessageId.TERMINAL_WENT, wrong.outcome)
+            log.warning("%s: %s; the link is closed", self.name, wrong, extra=gone)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -89,7 +92,8 @@ class Session:
         if hello.head.kiosk != self.name:
             raise Malformed(f"hello from {hello.head.kiosk!r:.40} under the certificate of {self.name}")
         self._received = 1
-        log.info("%s: %s connected, software %s", self.name, self.role, hello.software)
+        kind = entry(MessageId.TERMINAL_CAME)
+        log.info("%s: %s connected, software %s", self.name, self.role, hello.software, extra=kind)
         await self.post(lambda head: Welcome(head, identify_steps(*self.office.profiles)))
 
     async def _receive(self) -> Message:
@@ -124,6 +128,11 @@ class Session:
         task.add_done_callback(self._tasks.discard)
 
     async def _tap(self, tap: Tap, line: "_Line") -> None:
+        tell(TAP=tap.head.tap)
+        with self.office.taps.one():
+            await self._serve_tap(tap, line)
+
+    async def _serve_tap(self, tap: Tap, line: "_Line") -> None:
         try:
             for pending in tap.pending:
                 await self._late(pending)
@@ -134,13 +143,17 @@ class Session:
             else:
                 await line.post(lambda head: Verdict(head, outcome))
             await line.send_acknowledgements()  # behind the verdict: the cardholder does not wait for them
+            log.info("tap %s: %s", tap.head.tap, outcome, extra=entry(MessageId.TAP_ENDED, outcome))
         except LinkLost:
-            log.info("tap %s: the link was lost; the card's records decide what is left to do", tap.head.tap)
+            words = "tap %s: the link was lost; the card's records decide what is left to do"
+            log.info(words, tap.head.tap, extra=entry(MessageId.TAP_TROUBLE, "link-lost"))
         finally:
             del self._desks[tap.head.tap]
 
     async def _converse(self, tap: Tap, line: "_Line") -> tuple[str, str, bool]:
         """The outcome's name, a sentence, and whether it is a refusal."""
+        if self.office.taps.draining:
+            return "server-down", "the access server is being stopped", True
         try:
             return await converse(self.office, self.name, self.role, tap, line), "", False
         except TapEnds as end:
@@ -148,22 +161,29 @@ class Session:
         except LinkLost:
             raise
         except KioskError as wrong:
-            log.warning("tap %s: %s: %s", tap.head.tap, wrong.outcome, wrong)
+            kind = entry(MessageId.TAP_TROUBLE, wrong.outcome)
+            log.warning("tap %s: %s: %s", tap.head.tap, wrong.outcome, wrong, extra=kind)
             return wrong.outcome, str(wrong), True
         except Exception:
-            log.exception("tap %s: failed", tap.head.tap)
+            log.exception("tap %s: failed", tap.head.tap, extra=entry(MessageId.TAP_TROUBLE, "internal"))
             return "internal", "", True
 
     async def _late(self, late: CardReport) -> None:
+        with telling(CARD=card_hash(late.card)):
+            await self._judge_late(late)
+
+    async def _judge_late(self, late: CardReport) -> None:
+        kind = entry(MessageId.LATE_REPORT)
         try:
             if await settle_report(self.office, self.name, late):
                 await self.post(lambda head: Ack(head, late.report.number, late.report.digest), card=late.card)
             else:
-                log.warning("%s: a report for script %d of %s, not on record", self.name, late.report.number, late.card)
+                words = "%s: a report for script %d of %s, not on record"
+                log.warning(words, self.name, late.report.number, late.card, extra=kind)
         except LinkLost:
             pass  # it comes again
         except KioskError as wrong:
-            log.warning("%s: a late report could not be judged: %s", self.name, wrong)
+            log.warning("%s: a late report could not be judged: %s", self.name, wrong, extra=kind)
 
     async def post(self, make: Callable[[Head], Message], *, tap: str = "", card: str = "", fence: int = 0) -> None:
         """Sends one message under the link's next sequence number."""

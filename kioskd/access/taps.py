@@ -7,6 +7,7 @@ from kioskd.access.office import ATTEMPTS, Answerer, Office, TerminalLine
 from kioskd.drive import drive
 from kioskd.errors import CampaignOver, KioskError, Malformed, TapEnds
 from kioskd.gp.cplc import CardId
+from kioskd.log_fields import MessageId, card_hash, entry, tell
 from kioskd.rekey.adopt import adopt
 from kioskd.rekey.evidence import Subject
 from kioskd.rekey.facts import Facts, identify
@@ -53,11 +54,13 @@ async def converse(office: Office, terminal: str, role: str, tap: Tap, line: Ter
     try:
         facts = await drive(identify(tap.answers, domains(*office.profiles)), answerer.answer)
         known = await office.store.find((facts.card, *facts.aliases))
+        tell(CARD=card_hash(str(known or facts.card)))
         if tap.purpose == "issue":
             return await _issue(answerer, facts, known, tap.atr)
         return await _replace(answerer, facts, known, tap.atr)
     except TapEnds as end:
-        log.info("tap %s: %s: %s", tap.head.tap, end.name, end.detail)
+        kind = entry(MessageId.TAP_TROUBLE, end.name)
+        log.info("tap %s: %s: %s", tap.head.tap, end.name, end.detail, extra=kind)
         await answerer.acknowledge()
         raise
     finally:

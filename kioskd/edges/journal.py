@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kioskd.errors import JournalFailed, Malformed
+from kioskd.log_fields import MessageId, entry
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.wire import CardReport, End, Report, Script
 from kioskd.shape import from_plain, to_plain
@@ -49,6 +50,10 @@ class SqliteJournal:
         """Ends the worker."""
         await asyncio.get_running_loop().run_in_executor(self._worker, self._connection.close)
         self._worker.shutdown()
+
+    async def alive(self) -> bool:
+        """Whether the worker takes calls: it answers when it has done what it is at."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, bool, 1)
 
     async def note_in_doubt(self, script: Script) -> None:
         """The script's first card-changing command may go out now; keeps its cryptogram."""
@@ -130,7 +135,8 @@ class SqliteJournal:
             raise  # the file may be right, and the place wrong
         except sqlite3.DatabaseError as wrong:
             aside = self._set_aside()
-            log.error("%s: %s; it was set aside as %s, and a new journal is begun", self._path, wrong, aside)
+            words = "%s: %s; it was set aside as %s, and a new journal is begun"
+            log.error(words, self._path, wrong, aside, extra=entry(MessageId.JOURNAL_SET_ASIDE))
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:

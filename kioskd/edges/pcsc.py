@@ -5,6 +5,7 @@ cancelled: if it never returns, its thread is abandoned and the reader is report
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -22,7 +23,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _PLUG_AND_PLAY = r"\\?PnP?\Notification"
-_WAIT_MS = 60_000
+_WAIT_S = 60.0
 _RETRY_S = (0.1, 2.0)
 _CLOSE_S = 2.0
 _SHARED_S = 1.0  # how long the one who was here before may take to let go of the card
@@ -45,11 +46,16 @@ def _code(result: int) -> int:
 
 
 class PcscReaders:
-    """The readers of this machine whose name contains `wanted`. Make it inside the running event loop."""
+    """The readers of this machine whose name contains `wanted`. Make it inside the running event loop.
 
-    def __init__(self, transmit_timeout_s: float = 30.0, wanted: str = "") -> None:
+    The thread that watches them gives a sign of life at least every `wait_s`: pcscd itself may never answer a call.
+    """
+
+    def __init__(self, transmit_timeout_s: float = 30.0, wanted: str = "", wait_s: float = _WAIT_S) -> None:
         self._timeout_s = transmit_timeout_s
         self._wanted = wanted
+        self._wait_s = wait_s
+        self._last_sign = time.monotonic()
         self._none_told = False
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[ReaderEvent] = asyncio.Queue()
@@ -69,14 +75,27 @@ class PcscReaders:
         await card.open()
         return card
 
+    async def alive(self) -> bool:
+        """Whether the watching thread has given a sign of life lately; half its wait is for a busy machine."""
+        return self._thread.is_alive() and time.monotonic() - self._last_sign < 1.5 * self._wait_s
+
     async def close(self) -> None:
-        """Ends the watching. A cancel that comes before the wait is lost, so it is repeated, for a bounded time."""
+        """Ends the watching, within a bounded time; a thread that hangs in pcscd is left behind."""
         self._stop.set()
-        end = time.monotonic() + _CLOSE_S
-        while self._thread.is_alive() and time.monotonic() < end:
+        ended = asyncio.Event()
+        threading.Thread(target=self._cancel, args=(ended,), name="pcsc-cancel", daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await ended.wait()
+
+    def _cancel(self, ended: asyncio.Event) -> None:
+        """Cancels the wait, not on the loop: a pcscd that hangs would hold it up. One before the wait is lost."""
+        while self._thread.is_alive():
             if self._context is not None:
                 scard.SCardCancel(self._context)
-            await asyncio.sleep(0.005)
+            self._thread.join(0.005)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(ended.set)
 
     def _emit(self, reader: str, state: ReaderState) -> None:
         try:
@@ -87,6 +106,7 @@ class PcscReaders:
     def _watch(self) -> None:
         pause_s, said_down = _RETRY_S[0], False
         while not self._stop.is_set():
+            self._last_sign = time.monotonic()
             result, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_SYSTEM)
             if _code(result) == _OK:
                 pause_s, said_down, self._context = _RETRY_S[0], False, context
@@ -104,11 +124,13 @@ class PcscReaders:
     def _watch_context(self, context: Any) -> None:
         """Reports changes until the daemon goes or the watching ends."""
         known = {_PLUG_AND_PLAY: 0}
-        self._none_told = False
+        self._none_told = quiet = False
         while not self._stop.is_set():
-            if not self._update_readers(context, known):
+            self._last_sign = time.monotonic()
+            if not quiet and not self._update_readers(context, known):
                 return
-            result, changed = scard.SCardGetStatusChange(context, _WAIT_MS, list(known.items()))
+            result, changed = scard.SCardGetStatusChange(context, round(1000 * self._wait_s), list(known.items()))
+            quiet = _code(result) == _TIMEOUT  # a reader that comes or goes would have been a change
             if _code(result) in (_TIMEOUT, _CANCELLED, _UNKNOWN_READER):
                 continue
             if _code(result) != _OK:

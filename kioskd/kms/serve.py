@@ -21,6 +21,7 @@ from kioskd.errors import NotApproved
 from kioskd.kms.acts import Files
 from kioskd.kms.ceremonies import Ceremonies
 from kioskd.kms.outbox import Outbox
+from kioskd.log_fields import MessageId, entry
 from kioskd.rekey.ceremony import Approval
 from kioskd.rekey.kms_wire import (
     APPROVALS,
@@ -35,12 +36,16 @@ from kioskd.rekey.kms_wire import (
     Papers,
 )
 from kioskd.shape import from_plain, to_plain
+from kioskd.under_way import UnderWay
 from kioskd.version import VERSION
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SOCKET_MODE = 0o660
+
+DRAIN_S = 100.0
+"""How long an act that is under way may take to end when the service is told to stop: an HSM makes an RSA pair."""
 _PEOPLE = (Role.OPERATOR.value, Role.CUSTODIAN.value)
 
 
@@ -51,6 +56,7 @@ class Reception:
     ceremonies: Ceremonies
     outbox: Outbox
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "vault"))
+    requests: UnderWay = field(default_factory=UnderWay)
 
     def doors(self) -> dict[tuple[str, str], Door]:
         """Every door, and for whom it is."""
@@ -76,13 +82,13 @@ class Reception:
             raise NotApproved(f"{asking.act.value}: is asked for at the key management server itself")
         said = {one.name: one.value for one in asking.details}
         asked = await self._work(lambda: self.ceremonies.ask(asking.act, said, asking.days))
-        log.info("%s asked for: %s", peer.name, asked.words)
+        log.info("%s asked for: %s", peer.name, asked.words, extra=entry(MessageId.CEREMONY))
         return to_plain(asked)
 
     async def _approve(self, peer: Peer, _: str, body: Any) -> Any:
         approval = from_plain(Approval, body)
         listed = await self._work(lambda: self.ceremonies.approve(approval))
-        log.info("%s brought the approval of %s", peer.name, approval.custodian)
+        log.info("%s brought the approval of %s", peer.name, approval.custodian, extra=entry(MessageId.CEREMONY))
         return to_plain(listed)
 
     async def _execute(self, peer: Peer, _: str, body: Any) -> Any:
@@ -90,7 +96,7 @@ class Reception:
         if wanted.request.act not in ONLINE:
             raise NotApproved(f"{wanted.request.act.value}: is done at the key management server itself")
         lines = await self._work(lambda: self._done(wanted))
-        log.info("%s had done: %s", peer.name, wanted.request.words)
+        log.info("%s had done: %s", peer.name, wanted.request.words, extra=entry(MessageId.CEREMONY))
         return to_plain(Done(tuple(lines)))
 
     def _done(self, wanted: Executing) -> list[str]:
@@ -113,8 +119,17 @@ class Reception:
             "requests open": sum(not one.done for one in listed),
         }
 
+    async def alive(self) -> bool:
+        """Whether the vault's worker takes calls: it answers when it has done what it is at."""
+        return await asyncio.get_running_loop().run_in_executor(self.worker, bool, 1)
+
+    def standing(self) -> str:
+        """The service's line in `systemctl status`."""
+        return f"{'draining' if self.requests.draining else 'ready'}; requests under way: {self.requests.count}"
+
     async def _work(self, job: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.worker, job)
+        with self.requests.one():
+            return await asyncio.get_running_loop().run_in_executor(self.worker, job)
 
 
 async def serve(config: KmsConfig, ceremonies: Ceremonies) -> None:
@@ -129,16 +144,23 @@ async def serve(config: KmsConfig, ceremonies: Ceremonies) -> None:
     async def tell(_: bytes) -> Any:
         return await reception.status()
 
-    watchdog = asyncio.create_task(systemd.watchdog())
+    line = systemd.Standing(reception.standing)
+    reception.requests.on_change = line.changed
+    watchdog = asyncio.create_task(systemd.watchdog({"the vault": reception.alive}, line))
     try:
         async with (
             serve_https(config.listen.host, config.listen.port, tls, reception.doors()),
             serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): tell}),
         ):
-            systemd.notify("READY=1\nSTATUS=ready")
-            log.info("key management server is ready on %s:%d", config.listen.host, config.listen.port)
+            systemd.notify("READY=1")
+            line.changed()
+            ready = entry(MessageId.READY)
+            log.info("key management server is ready on %s:%d", config.listen.host, config.listen.port, extra=ready)
             await stop.wait()
             systemd.notify("STOPPING=1")
+            words = "stops; requests to be finished first: %d"
+            log.info(words, reception.requests.count, extra=entry(MessageId.DRAINING))
+            await reception.requests.drain(DRAIN_S)
     finally:
         watchdog.cancel()
         reception.worker.shutdown()

@@ -8,7 +8,9 @@ import os
 import signal
 import ssl
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from kioskd.config import TerminalConfig, file_of
@@ -20,10 +22,12 @@ from kioskd.edges.pcsc import PcscReaders
 from kioskd.edges.tls import client_context
 from kioskd.edges.trace_file import RecordingReaders
 from kioskd.gp.executive import STATE_TAG
+from kioskd.log_fields import MessageId, entry, tell
 from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
 from kioskd.terminal.observer import Observer
 from kioskd.terminal.panel import WELCOME, LinePanel
+from kioskd.terminal.standing import standing
 from kioskd.terminal.status import Status
 from kioskd.terminal.tap import TapRun, Terminal
 from kioskd.terminal.uplink import Uplink
@@ -46,10 +50,12 @@ class Floor:
         self._terminal, self._status, self._enough = terminal, status, enough
         self._closing = False
         self._taps: dict[str, asyncio.Task[None]] = {}
+        self.standing = systemd.Standing(lambda: standing(status, terminal.uplink, self._closing))
 
     async def take(self, event: ReaderEvent) -> None:
         """Acts on one change at the readers."""
         panel, readers = self._terminal.panel, self._status.readers
+        self._note(event)
         self._terminal.observer.reader(event.reader, event.state)
         self._status.pcscd = "down" if event.state is ReaderState.DOWN else "up"
         if event.state is ReaderState.DOWN:
@@ -58,6 +64,7 @@ class Floor:
             readers.pop(event.reader, None)
         else:
             readers[event.reader] = event.state
+        self.standing.changed()
         if self._show_standing_fault() or event.state is ReaderState.GONE:
             return
         if event.state in THERE:
@@ -70,6 +77,7 @@ class Floor:
     async def finish(self) -> None:
         """Waits for the taps that are under way, for a bounded time; takes no new card."""
         self._closing = True
+        self.standing.changed()
         running = [task for task in self._taps.values() if not task.done()]
         if running:
             await asyncio.wait(running, timeout=FINISH_S)
@@ -84,14 +92,17 @@ class Floor:
         observer = self._terminal.observer
         if not observer.admits(reader, run.record.tap):
             return
+        began = entry(MessageId.TAP_BEGAN, TAP=run.record.tap, READER=reader)
+        log.info("tap %s: a card in %s", run.record.tap, reader, extra=began)
         self._status.under_way += 1
+        self.standing.changed()
         try:
             outcome = await run.run()
         finally:
             self._status.under_way -= 1
         self._terminal.panel.show(outcome)
         self._status.count(run.record)
-        systemd.notify(f"STATUS=last tap: {outcome}")
+        self.standing.changed()
         if await observer.ends(run.record):
             self._enough.set()
         self._show_standing_fault()
@@ -99,6 +110,20 @@ class Floor:
     def _same_card(self, reader: str, tap: asyncio.Task[None] | None) -> bool:
         """Whether the card for which this tap was started has been in the reader ever since."""
         return self._taps.get(reader) is tap and self._status.readers.get(reader) in THERE
+
+    def _note(self, event: ReaderEvent) -> None:
+        """Logs what a technician may have to look at: readers and a daemon that come and go, mute cards."""
+        known, state, trouble = self._status.readers, event.state, ""
+        if state is ReaderState.MUTE:
+            trouble = "unreadable-card"
+        elif state is ReaderState.DOWN:
+            trouble = "pcscd-down"
+        elif state is ReaderState.GONE:
+            trouble = "" if event.reader else "no-reader"
+        elif event.reader in known:
+            return  # a card that comes or goes is the tap's to tell
+        kind = entry(MessageId.READER_CHANGED, trouble, READER=event.reader)
+        log.info("reader %s: %s", event.reader or "(any)", state.value, extra=kind)
 
     def _show_standing_fault(self) -> bool:
         """Out of service: no daemon, or no reader; whether it is so."""
@@ -121,6 +146,7 @@ async def run_terminal(
     stop: asyncio.Event | None = None,
 ) -> None:
     """Runs until SIGTERM, SIGINT, `stop`, or until the observer says that this was the last tap."""
+    tell(KIOSK=config.name)
     stop = stop or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -129,17 +155,25 @@ async def run_terminal(
         terminal.observer = observer or terminal.observer
         floor = Floor(terminal, status, stop)
         async with serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): lambda _: status.tell(terminal)}):
+            terminal.uplink.listeners.append(floor.standing.changed)
+            work = {
+                "the link": asyncio.create_task(terminal.uplink.run()),
+                "the readers' events": asyncio.create_task(_watch(readers, floor)),
+            }
             tasks = [
-                asyncio.create_task(work)
-                for work in (terminal.uplink.run(), _watch(readers, floor), systemd.watchdog())
+                *work.values(),
+                asyncio.create_task(systemd.watchdog(_parts(terminal, readers, work), floor.standing)),
             ]
             status.ready_ms = _age_ms()
             gc.freeze()  # what the start has made stays: no collection in a tap looks through it again
-            systemd.notify("READY=1\nSTATUS=ready")
-            log.info("%s %s is ready after %.0f ms", role, config.name, status.ready_ms)
+            systemd.notify("READY=1")
+            floor.standing.changed()
+            ready = entry(MessageId.READY)
+            log.info("%s %s is ready after %.0f ms", role, config.name, status.ready_ms, extra=ready)
             try:
                 await stop.wait()
                 systemd.notify("STOPPING=1")
+                log.info("stops; taps to be finished first: %d", status.under_way, extra=entry(MessageId.DRAINING))
                 await floor.finish()
             finally:
                 for task in tasks:
@@ -153,7 +187,8 @@ async def _assemble(
     tls = identity(config)
     journal = SqliteJournal(Path(config.journal))
     stack.push_async_callback(journal.close)
-    readers = PcscReaders(config.reader.transmit_timeout_s, config.reader.name_contains)
+    waits = {"wait_s": systemd.watchdog_s() / 2} if systemd.watchdog_s() else {}
+    readers = PcscReaders(config.reader.transmit_timeout_s, config.reader.name_contains, **waits)
     stack.push_async_callback(readers.close)
     server = config.server
     software = f"kioskd {VERSION}"
@@ -167,6 +202,21 @@ async def _assemble(
     cards = RecordingReaders(readers, Path(config.trace)) if config.trace else readers
     terminal = Terminal(purpose, cards, uplink, journal, panel, policy, server.patience_s)
     return terminal, Status(config.name, role, software), readers
+
+
+def _parts(
+    terminal: Terminal, readers: PcscReaders, work: Mapping[str, asyncio.Task[None]]
+) -> dict[str, systemd.Alive]:
+    """What must answer before the watchdog is fed; that the loop turns is shown by asking."""
+
+    async def goes_on(task: asyncio.Task[None]) -> bool:
+        return not task.done()
+
+    return {
+        "the thread that watches the readers": readers.alive,
+        "the journal": terminal.journal.alive,
+        **{name: partial(goes_on, task) for name, task in work.items()},
+    }
 
 
 def identity(config: TerminalConfig) -> ssl.SSLContext:

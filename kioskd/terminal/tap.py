@@ -24,6 +24,7 @@ from kioskd.errors import (
 )
 from kioskd.gp.apdu import INS, SW
 from kioskd.gp.cplc import canonical_id
+from kioskd.log_fields import MessageId, card_hash, entry, tell
 from kioskd.outcomes import CATALOGUE
 from kioskd.ports import Card, CardReaders, Journal, Panel
 from kioskd.rekey.asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
@@ -104,19 +105,20 @@ class TapRun:
     async def run(self) -> str:
         """From the card's arrival to the outcome's name; every error ends in one."""
         began = time.monotonic()
+        tell(TAP=self.record.tap, READER=self.record.reader)
         try:
             outcome = await self._run()
         except TapEnds as end:
-            log.info("tap %s: %s", self.record.tap, end)
+            log.info("tap %s: %s", self.record.tap, end, extra=_trouble(end.name))
             outcome = end.name
         except LinkLost as lost:
-            log.info("tap %s: %s", self.record.tap, lost)
+            log.info("tap %s: %s", self.record.tap, lost, extra=_trouble(lost.outcome))
             outcome = lost.outcome
         except KioskError as wrong:
-            log.warning("tap %s: %s: %s", self.record.tap, wrong.outcome, wrong)
+            log.warning("tap %s: %s: %s", self.record.tap, wrong.outcome, wrong, extra=_trouble(wrong.outcome))
             outcome = wrong.outcome
         except Exception:
-            log.exception("tap %s: failed", self.record.tap)
+            log.exception("tap %s: failed", self.record.tap, extra=_trouble("internal"))
             outcome = "internal"
         finally:
             if self._card is not None:
@@ -182,7 +184,7 @@ class TapRun:
             if step.command[1] == INS.GET_DATA and int.from_bytes(raw[-2:]) == SW.OK:
                 self._readings[int.from_bytes(step.command[2:4])] = raw[:-2]
         with contextlib.suppress(Malformed):
-            self.record.card = str(canonical_id(self._readings))
+            self._name_card(str(canonical_id(self._readings)))
 
     async def _obey(self, line: TapLine, sent: float) -> str:
         """Runs what the server sends until it says how the tap ended; its last message left at `sent`."""
@@ -203,7 +205,7 @@ class TapRun:
                 case Verdict(_, outcome) if outcome in CATALOGUE:
                     return outcome
                 case Refuse(_, outcome, detail) if outcome in CATALOGUE:
-                    log.info("tap %s: refused: %s: %s", self.record.tap, outcome, detail)
+                    log.info("tap %s: refused: %s: %s", self.record.tap, outcome, detail, extra=_trouble(outcome))
                     return outcome
                 case Verdict() | Refuse():
                     raise TapEnds("bad-message", "an outcome that is not in the catalogue")
@@ -212,7 +214,7 @@ class TapRun:
 
     async def _run_script(self, script: Script) -> Report:
         self._script, self._arrived = script, time.monotonic()
-        self.record.card = script.card or self.record.card
+        self._name_card(script.card or self.record.card)
         try:
             report, self._session = await drive(relay(script, self._terminal.policy, self._session), self._answer)
         except JournalFailed as wrong:
@@ -220,7 +222,8 @@ class TapRun:
             self._trouble = wrong
             return Report(script.number, script.digest, End.REFUSED, ())
         if report.end is End.REFUSED:
-            log.warning("tap %s: script %d is not on the allow-list", self.record.tap, script.number)
+            kind = entry(MessageId.SCRIPT_REFUSED)
+            log.warning("tap %s: script %d is not on the allow-list", self.record.tap, script.number, extra=kind)
         if self._noted == script.digest:
             self._end = report.end
         if not script.card:
@@ -237,7 +240,12 @@ class TapRun:
                     await self._terminal.observer.begins(self.record)
                 await self._terminal.journal.note_in_doubt(script)
                 self._noted, self._end = script.digest, None
-                return self._time("journal: note", began)
+                self._time("journal: note", began)
+                changing = entry(MessageId.CARD_CHANGING)
+                log.info(
+                    "tap %s: script %d may change the card from now on", self.record.tap, script.number, extra=changing
+                )
+                return None
             case KeepReport(report):
                 return await self._keep(report)
             case Elapsed():
@@ -251,7 +259,8 @@ class TapRun:
         try:
             await self._terminal.journal.keep_report(self._script.card, report)
         except JournalFailed as wrong:
-            log.error("tap %s: the answers are not in the journal, they go up all the same: %s", self.record.tap, wrong)
+            words = "tap %s: the answers are not in the journal, they go up all the same: %s"
+            log.error(words, self.record.tap, wrong, extra=entry(MessageId.JOURNAL_FAILED, wrong.outcome))
         self._time("journal: answers", began)
 
     async def _transmit(self, command: bytes) -> bytes | None:
@@ -261,7 +270,7 @@ class TapRun:
             raw = await self._card.transmit(command)
         except (PcscdDown, ReaderHung) as wrong:
             # For the card it is as if it had been pulled: what is known goes up.
-            log.warning("tap %s: %s: %s", self.record.tap, wrong.outcome, wrong)
+            log.warning("tap %s: %s: %s", self.record.tap, wrong.outcome, wrong, extra=_trouble(wrong.outcome))
             self._trouble, raw = wrong, None
         answered = "torn" if raw is None else f"{raw[-2:].hex().upper()}"
         self._time(f"{_name(command)} {answered}", began)
@@ -269,8 +278,14 @@ class TapRun:
 
     def _log_moments(self) -> None:
         for moment in self.record.moments:
-            log.info("tap %s: %s in %.1f ms", self.record.tap, moment.what, moment.ms)
-        log.info("tap %s: %s in %.0f ms", self.record.tap, self.record.outcome, self.record.ms)
+            kind = entry(MessageId.TAP_MOMENT)
+            log.info("tap %s: %s in %.1f ms", self.record.tap, moment.what, moment.ms, extra=kind)
+        kind = entry(MessageId.TAP_ENDED, self.record.outcome)
+        log.info("tap %s: %s in %.0f ms", self.record.tap, self.record.outcome, self.record.ms, extra=kind)
+
+    def _name_card(self, card: str) -> None:
+        self.record.card = card
+        tell(CARD=card_hash(card))
 
     def _time(self, what: str, began: float) -> None:
         self.record.moments.append(Moment(what, 1000 * (time.monotonic() - began)))
@@ -287,6 +302,10 @@ class TapRun:
         if self._end is End.COMPLETE and self._terminal.purpose == "replace":
             return "ready-unconfirmed"  # one script does it all; issuing takes more
         return "card-pulled-in-doubt" if self._end is End.TORN else "not-finished"
+
+
+def _trouble(name: str) -> dict[str, str]:
+    return entry(MessageId.TAP_TROUBLE, name)
 
 
 def _name(command: bytes) -> str:

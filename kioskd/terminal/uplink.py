@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from kioskd.errors import JournalFailed, KioskError, LinkLost, Malformed
+from kioskd.log_fields import MessageId, entry
 from kioskd.ports import Journal
 from kioskd.ports import Uplink as Link
 from kioskd.rekey.wire import (
@@ -75,6 +76,7 @@ class Uplink:
     def __init__(self, name: str, software: str, connect: Connect, journal: Journal) -> None:
         self.problem = "server-down"
         self.identify: tuple[Step, ...] = ()
+        self.listeners: list[Callable[[], None]] = []  # hear when the link has come or gone
         self._name, self._software = name, software
         self._connect, self._journal = connect, journal
         self._link: Link | None = None
@@ -176,7 +178,8 @@ class Uplink:
         self._epoch, self._received, self.identify = welcome.head.epoch, 1, welcome.identify
         self.problem = ""
         self._ready.set()
-        log.info("link: welcome, epoch %d", self._epoch)
+        self._tell()
+        log.info("link: welcome, epoch %d", self._epoch, extra=entry(MessageId.LINK_UP))
         await self._send_waiting()
 
     async def _listen(self, link: Link) -> None:
@@ -200,14 +203,21 @@ class Uplink:
         try:
             await self._journal.acknowledge(ack.number, ack.digest)
         except JournalFailed as wrong:
-            log.error("link: report %d stays in the journal and goes up again: %s", ack.number, wrong)
+            kind = entry(MessageId.JOURNAL_FAILED, wrong.outcome)
+            log.error("link: report %d stays in the journal and goes up again: %s", ack.number, wrong, extra=kind)
+
+    def _tell(self) -> None:
+        for hear in self.listeners:
+            hear()
 
     def _drop(self, wrong: KioskError) -> None:
         """Ends the link, its taps with it."""
         if wrong.outcome != self.problem:
-            log.warning("link: %s: %s", wrong.outcome, wrong)
+            kind = entry(MessageId.LINK_DOWN, wrong.outcome)
+            log.warning("link: %s: %s", wrong.outcome, wrong, extra=kind)
         self.problem = wrong.outcome
         self._link = None
         self._ready.clear()
+        self._tell()
         for line in self._taps.values():
             line.inbox.put_nowait(wrong)

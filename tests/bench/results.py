@@ -46,14 +46,14 @@ def shares(parts: Iterable[tuple[str, float, float | None]], whole: float) -> li
     return rows
 
 
-def record(title: str, lines: list[str], began: float) -> None:
-    """Prints a section and writes it to today's file, in place of an earlier one of that title."""
+def record(title: str, lines: list[str], began: float, page: str = "bench") -> None:
+    """Prints a section and writes it to today's page of that name, in place of an earlier one of that title."""
     around = f"load average at the end {os.getloadavg()[0]:.1f}, niceness {os.nice(0)}"
     lines = [*lines, f"commit {_commit()}, {os.cpu_count()} cores, Python {platform.python_version()}"]
     lines = [*lines, f"wall time {time.monotonic() - began:.0f} s, {around}"]
     print("\n" + "\n".join([title, "-" * len(title), *lines]))
-    file = RESULTS / f"bench-{time.strftime('%d-%b').lower()}.md"
-    head = f"# Bench, {time.strftime('%d %B %Y')}\n"
+    file = RESULTS / f"{page}-{time.strftime('%d-%b').lower()}.md"
+    head = f"# {page.capitalize()}, {time.strftime('%d %B %Y')}\n"
     sections = dict(_sections(file.read_text())) if file.exists() else {}
     sections[title] = "```\n" + "\n".join(lines) + "\n```\n"
     RESULTS.mkdir(exist_ok=True)

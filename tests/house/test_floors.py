@@ -23,6 +23,8 @@ BASE = (
     "config",
     "command_line",
     "version",
+    "log_fields",
+    "under_way",
 )
 ROLES = ("kiosk", "access", "kms", "station", "custodian", "audit", "hsm", "ca", "demo", "sim", "profile")
 FLOORS = (
