@@ -65,7 +65,7 @@ def _init(config: AccessConfig, args: argparse.Namespace) -> None:
     factory = read_factory_file(args.factory_keys) if args.factory_keys is not None else None
     vault = create_vault(config)
     if factory is not None:
-        vault.add_factory_set(FACTORY_SET, factory)
+        vault.add_factory_set(FACTORY_SET, factory.keys, factory.des, factory.method)
     write_public(args.transport_key, vault.transport_key())
     name = config.vault.token.label if config.vault.token is not None else config.vault.file
     print(f"vault {name} is made; its transport key is in {args.transport_key}, fingerprint")

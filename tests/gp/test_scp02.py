@@ -10,7 +10,8 @@ from kioskd.errors import ChannelBroken, Malformed
 from kioskd.gp import scp02
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.des import DESKey, scp02_session_keys
-from kioskd.gp.diversify import Method, diversified
+from kioskd.gp.diversify import diversified
+from kioskd.gp.factory_keys import Method
 from kioskd.gp.isd import InitializeUpdateAnswer
 from kioskd.gp.scp02 import CardChannel, HostChannel, ResponseChain
 from kioskd.secret import Secret
