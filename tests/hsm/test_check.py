@@ -47,6 +47,8 @@ def test_each_job_was_tried_and_no_object_stays_behind(vault: TokenVault) -> Non
     assert found["T_j of a KRK"] is Place.CROSSES
     assert found["PUT KEY fields"] is Place.INSIDE
     assert found["RND of a P-256 epoch: agreed on twice"] is Place.INSIDE
+    assert found["3DES sets: derived, diversified"] is Place.INSIDE
+    assert found["SCP02 session keys and MACs"] is Place.INSIDE
     softhsm = vault._token.bounded
     assert found["PUT KEY fields of SCP02"] is (Place.IMPOSSIBLE if softhsm else Place.INSIDE)
 
