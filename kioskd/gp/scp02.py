@@ -117,34 +117,43 @@ def read_responses(
 
 @dataclass(frozen=True, slots=True)
 class ResponseChain:
-    """Checks and makes response MACs: both ends have one."""
+    """Checks and makes response MACs: both ends have one.
+
+    An error goes without a MAC. Some cards chain it all the same, some do not, and nothing tells before: the reader
+    follows both, and what its next right MAC went through is the card's.
+    """
 
     s_rmac: DESBlockKey
     mac: bytes  # the R-MAC before; first the C-MAC of EXTERNAL AUTHENTICATE
+    through_errors: bytes = b""  # the same on a card that chains errors, once there was one
+    chains_errors: bool = False  # the card's own habit
 
     def unwrap(self, command: CommandAPDU, response: ResponseAPDU) -> tuple[ResponseAPDU, "ResponseChain"]:
         """The response to a plain command without its MAC; `ChannelBroken` for a wrong one. Errors carry none."""
         if not response.carries_mac:
-            return response, self
+            bare = ResponseAPDU(b"", response.sw)
+            return response, replace(self, through_errors=self._mac(self.through_errors or self.mac, command, bare))
         if len(response.data) < MAC_BYTES:
             raise ChannelBroken(f"a response of {len(response.data)} bytes has no room for its MAC")
         plain = ResponseAPDU(response.data[:-MAC_BYTES], response.sw)
-        mac = self._mac(command, plain)
-        if not compare_digest(mac, response.data[-MAC_BYTES:]):
-            raise ChannelBroken("the response's MAC is wrong")
-        return plain, replace(self, mac=mac)
+        for before in (self.mac, self.through_errors):
+            mac = self._mac(before, command, plain) if before else b""
+            if compare_digest(mac, response.data[-MAC_BYTES:]):
+                return plain, replace(self, mac=mac, through_errors=b"")
+        raise ChannelBroken("the response's MAC is wrong")
 
     def wrap(self, command: CommandAPDU, response: ResponseAPDU) -> tuple[ResponseAPDU, "ResponseChain"]:
         """The response to a plain command with its MAC; errors go plain."""
-        if not response.carries_mac:
-            return ResponseAPDU(b"", response.sw), self
-        mac = self._mac(command, response)
-        return ResponseAPDU(response.data + mac, response.sw), replace(self, mac=mac)
+        told = response if response.carries_mac else ResponseAPDU(b"", response.sw)
+        mac = self._mac(self.mac, command, told)
+        if response.carries_mac:
+            return ResponseAPDU(response.data + mac, response.sw), replace(self, mac=mac)
+        return told, replace(self, mac=mac) if self.chains_errors else self
 
-    def _mac(self, command: CommandAPDU, response: ResponseAPDU) -> bytes:
+    def _mac(self, before: bytes, command: CommandAPDU, response: ResponseAPDU) -> bytes:
         header = bytes((command.cla & ~0x07, command.ins, command.p1, command.p2, len(command.data)))
         answer = bytes((len(response.data) % 256,)) + response.data + response.sw.to_bytes(2)
-        return self.s_rmac.retail_mac(self.mac, _pad80(header + command.data + answer))
+        return self.s_rmac.retail_mac(before, _pad80(header + command.data + answer))
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ class Chip:
     sequence: bytes = b"\x00\x07"
     challenge: bytes = b"\xc0" * 6
     kvn: int = 0xFF
+    chains_errors: bool = False
 
     @property
     def keys(self) -> SCP02SessionKeys[DESKey]:
@@ -85,7 +86,7 @@ class Chip:
         """What it understands of a script's commands, and its answers after EXTERNAL AUTHENTICATE."""
         channel = CardChannel(self.keys).authenticated(script.commands[0], HOST, self.sequence, self.challenge)
         assert channel is not None
-        chain = ResponseChain(channel.keys.rmac, channel.mac)
+        chain = ResponseChain(channel.keys.rmac, channel.mac, chains_errors=self.chains_errors)
         understood, answers = [], []
         for number, command in enumerate(script.commands[1:]):
             plain, channel = channel.unwrap(command)
@@ -185,9 +186,10 @@ def test_a_forged_answer_ends_what_is_read(vault: KeptVault) -> None:
     )
 
 
-def test_an_error_is_hearsay_and_what_comes_after_it_is_read(vault: KeptVault) -> None:
+@pytest.mark.parametrize("chip", [CHIP, replace(CHIP, chains_errors=True)], ids=["not chained", "chained"])
+def test_an_error_is_hearsay_and_what_comes_after_it_is_read(vault: KeptVault, chip: Chip) -> None:
     script = vault.wrap_commands(opened(vault), COMMANDS)
-    _, answers = CHIP.run(script, 0x6A88)
+    _, answers = chip.run(script, 0x6A88)
     right = ResponseAPDU(b"answer", 0x9000)
     told = vault.unwrap_responses(script.sealed, script.marks, tuple(answers))
     assert told == (ResponseAPDU(b"", 0x6A88), right, right)
