@@ -1,5 +1,6 @@
 """Cards of SCP02 with keys in a token: issued and replaced where it can put 3DES keys, refused where it cannot."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from kioskd.edges.pkcs11.vault import TokenVault
 from kioskd.edges.profile_file import load_profile
+from kioskd.errors import ChannelBroken, VaultError
 from kioskd.gp.diversify import diversified
 from kioskd.gp.factory_keys import Method
+from kioskd.gp.isd import get_data
 from kioskd.ports import KeptVault
 from kioskd.rekey.bundle import BundlePurpose
 from kioskd.rekey.records import CardState
@@ -17,7 +21,8 @@ from kioskd.secret import Secret
 from kioskd.virtual.card_options import CardOptions
 from tests.hsm.houses import House, bring, empty_vault
 from tests.rekey.proofs import krk_opens, master_opens
-from tests.vault.contract.test_scp02_contract import same_des
+from tests.vault.contract.keepers import HOST
+from tests.vault.contract.test_scp02_contract import DES_MASTER, Chip, same_des
 
 pytestmark = [pytest.mark.slow]
 
@@ -67,7 +72,6 @@ async def closed(house: House, vault: KeptVault, generation: int) -> CardState:
     return state
 
 
-@pytest.mark.claim(2, 11, 12, 17, 20, 21)
 @pytest.mark.parametrize(("issuing", "replacing"), [("nss", "nss"), ("soft", "nss"), ("nss", "soft")])
 async def test_a_card_of_scp02_is_issued_with_one_vault_and_replaced_with_another(
     house: House, tmp_path: Path, issuing: str, replacing: str
@@ -96,6 +100,34 @@ async def test_softhsm2_refuses_to_issue_or_replace_such_a_card_before_anything_
     bring(cannot, BundlePurpose.REPLACE, 2)
     assert await house.replace(cannot) == "vault-failed"
     assert house.card.kvns == held and not (await house.rig(cannot).state()).open
+
+
+@pytest.mark.parametrize("kind", ["softhsm2", "nss"])
+def test_no_object_stays_behind_in_the_token(tmp_path: Path, kind: str) -> None:
+    vault = stocked(kind, tmp_path / "vault", BundlePurpose.ISSUE, 1)
+    vault.add_factory_set("batch", (MASTER,), method=Method.VISA)
+    assert isinstance(vault, TokenVault)
+    chip = Chip(FACTORY)
+    before = 0
+    for _ in range(2):  # the second time, for NSS keeps copies of what lasts from the first on
+        before = objects(vault)
+        factory, batch = vault.factory_set("des"), vault.factory_set("batch", bytes(range(10)))
+        assert vault.proves(factory, HOST, chip.greet()) and not vault.proves(batch, HOST, chip.greet())
+        with pytest.raises(ChannelBroken):
+            vault.open_channel(batch, HOST, chip.greet(), 0x13)
+        unused, used = (vault.open_channel(factory, HOST, chip.greet(), 0x13) for _ in range(2))
+        master = vault.derive_master(replace(DES_MASTER, number=1))
+        with contextlib.suppress(VaultError):
+            vault.wrap_key_set(used, master)
+        script = vault.wrap_commands(used, (get_data(0xE0),))
+        vault.unwrap_responses(script.sealed, script.marks, tuple(chip.run(script)[1]))
+        vault.forget((factory, batch, unused, used, master))
+    assert objects(vault) == before
+
+
+def objects(vault: TokenVault) -> int:
+    """How many there are."""
+    return len(list(vault._token.session.get_objects()))
 
 
 @pytest.mark.parametrize("kind", ["soft", "nss"])
