@@ -10,6 +10,7 @@ from typing import Protocol
 
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.cplc import CardId
+from kioskd.gp.factory_keys import Method
 from kioskd.gp.isd import KeyField
 from kioskd.gp.scp03 import Mark
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
@@ -104,8 +105,8 @@ class KeySource(Protocol):
         """A master key set; needs the generation's block (`NotArmed` otherwise)."""
         ...
 
-    def factory_set(self, name: str) -> KeyHandle:
-        """The factory key set of that name."""
+    def factory_set(self, name: str, kdd: bytes = b"") -> KeyHandle:
+        """The factory key set of that name; a diversified one of the card with this diversification data, 10 bytes."""
         ...
 
 
@@ -177,8 +178,13 @@ class KeptVault(Vault, Protocol):
         """Destroys the replacing keys of an armed epoch; `NotArmed` if it is not armed."""
         ...
 
-    def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
-        """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if other keys have that name."""
+    def add_factory_set(
+        self, name: str, keys: Iterable[Secret], des: bool | None = None, method: Method | None = None
+    ) -> None:
+        """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if other keys have that name.
+
+        With a method: the one master that each card's set is made of. `des`: of 3DES, or of AES; None: unsaid.
+        """
         ...
 
 

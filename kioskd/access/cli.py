@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     init = command("init", "make the vault and its transport key", _init)
     init.add_argument("--factory-keys", type=Path, help="private file of the factory set: lines ENC, MAC, DEK and hex")
     init.add_argument("--transport-key", type=Path, required=True, help="where to write the public transport key")
+    factory = command("factory", "keep another factory set, under the name that a card profile has for it", _factory)
+    factory.add_argument("name", help="as `factory_set` or `adopts` of the profile has it")
+    factory.add_argument("--factory-keys", type=Path, required=True, help="private file of the set")
     bring = command("import", "take in a bundle that the key management server released", _import)
     bring.add_argument("bundle", type=Path)
     command("fetch", "take in what waits for this server at the key management server", _fetch)
@@ -65,12 +68,19 @@ def _init(config: AccessConfig, args: argparse.Namespace) -> None:
     factory = read_factory_file(args.factory_keys) if args.factory_keys is not None else None
     vault = create_vault(config)
     if factory is not None:
-        vault.add_factory_set(FACTORY_SET, factory)
+        vault.add_factory_set(FACTORY_SET, factory.keys, factory.des, factory.method)
     write_public(args.transport_key, vault.transport_key())
     name = config.vault.token.label if config.vault.token is not None else config.vault.file
     print(f"vault {name} is made; its transport key is in {args.transport_key}, fingerprint")
     print(f"  {in_words(fingerprint_of(read_transport_key(vault.transport_key())))}")
     print("Next: have the key management server release an issue bundle to that key, after comparing the fingerprint.")
+
+
+def _factory(config: AccessConfig, args: argparse.Namespace) -> None:
+    keys = read_factory_file(args.factory_keys)
+    open_vault(config).add_factory_set(args.name, keys.keys, keys.des, keys.method)
+    print(f"factory set {args.name!r} is kept. Next: `factory_set: {args.name}` in the profile of its cards; then")
+    print(f"destroy {args.factory_keys}, the server needs it no more.")
 
 
 def _import(config: AccessConfig, args: argparse.Namespace) -> None:

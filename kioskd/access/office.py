@@ -188,8 +188,8 @@ class Answerer:
                 return self._held(await go(vault.recover_krk, cryptogram, label))
             case DeriveMaster(label):
                 return self._held(await go(vault.derive_master, label))
-            case UseFactorySet(name):
-                return self._held(await go(vault.factory_set, name))
+            case UseFactorySet(name, kdd):
+                return self._held(await go(vault.factory_set, name, kdd))
             case Proves(handle, challenge, answer):
                 return await go(vault.proves, handle, challenge, answer)
             case OpenChannel(handle, challenge, answer, level):

@@ -4,18 +4,21 @@ The only file of gp/ that computes DES.
 """
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
 
-from kioskd.gp.keys import KCV_BYTES
+from kioskd.gp.keys import KCV_BYTES, DESBlockKey
 from kioskd.secret import Secret
 
 DES_BLOCK_BYTES = 8
 DES_KEY_BYTES = 16
 SEQUENCE_BYTES = 2
 
-_S_MAC, _S_RMAC, _S_DEK, _S_ENC = 0x0101, 0x0102, 0x0181, 0x0182
+S_MAC, S_RMAC, S_DEK, S_ENC = 0x0101, 0x0102, 0x0181, 0x0182
+
+K = TypeVar("K", bound=DESBlockKey, covariant=True)
 
 
 class DESKey:
@@ -80,28 +83,34 @@ class DESKey:
         return "<DESKey 128 bits>"
 
 
-def kcv_des(key: DESKey) -> bytes:
+def kcv_des(key: DESBlockKey) -> bytes:
     """The check value of a DES key: the first 3 bytes of 3DES-ECB over eight 00 (GPC 2.3.1, B.6)."""
     return key.encrypt_block(bytes(DES_BLOCK_BYTES))[:KCV_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
-class SCP02SessionKeys:
-    """S-ENC, S-MAC, S-RMAC and S-DEK of one SCP02 channel."""
+class SCP02SessionKeys(Generic[K]):
+    """S-ENC, S-MAC, S-RMAC and S-DEK of one SCP02 channel: values in memory, or keys in a token."""
 
-    enc: DESKey
-    mac: DESKey
-    rmac: DESKey
-    dek: DESKey
+    enc: K
+    mac: K
+    rmac: K
+    dek: K
 
 
-def scp02_session_keys(enc: DESKey, mac: DESKey, dek: DESKey, sequence: bytes) -> SCP02SessionKeys:
-    """The session keys of a static set and a sequence counter of 2 bytes (GPC 2.3.1, E.4.1)."""
+def derivation_data(constant: int, sequence: bytes) -> bytes:
+    """What a static key encrypts in CBC mode, 16 bytes, to make a session key (GPC 2.3.1, E.4.1)."""
     if len(sequence) != SEQUENCE_BYTES:
         raise ValueError(f"a sequence counter of {len(sequence)} bytes, not 2")
+    return constant.to_bytes(2) + sequence + bytes(12)
 
-    def derived(key: DESKey, constant: int) -> DESKey:
-        block = constant.to_bytes(2) + sequence + bytes(12)
-        return DESKey(Secret(key.encrypt_cbc(bytes(DES_BLOCK_BYTES), block)))
 
-    return SCP02SessionKeys(derived(enc, _S_ENC), derived(mac, _S_MAC), derived(mac, _S_RMAC), derived(dek, _S_DEK))
+def scp02_session_keys(
+    enc: DESBlockKey, mac: DESBlockKey, dek: DESBlockKey, sequence: bytes
+) -> SCP02SessionKeys[DESKey]:
+    """The session keys of a static set and a sequence counter of 2 bytes, in this process's memory."""
+
+    def derived(key: DESBlockKey, constant: int) -> DESKey:
+        return DESKey(Secret(key.encrypt_cbc(bytes(DES_BLOCK_BYTES), derivation_data(constant, sequence))))
+
+    return SCP02SessionKeys(derived(enc, S_ENC), derived(mac, S_MAC), derived(mac, S_RMAC), derived(dek, S_DEK))

@@ -40,6 +40,30 @@ class BlockKey(Protocol):
         ...
 
 
+class DESBlockKey(Protocol):
+    """What a two-key triple DES key does; in a token it does so without ever being read."""
+
+    def encrypt_block(self, data: bytes) -> bytes:
+        """3DES-ECB of whole blocks of 8 bytes."""
+        ...
+
+    def encrypt_cbc(self, iv: bytes, data: bytes) -> bytes:
+        """3DES-CBC of whole blocks of 8 bytes, no padding."""
+        ...
+
+    def decrypt_cbc(self, iv: bytes, data: bytes) -> bytes:
+        """3DES-CBC of whole blocks of 8 bytes, no padding."""
+        ...
+
+    def encrypt_single(self, block: bytes) -> bytes:
+        """Single DES under the key's first half, one block of 8 bytes."""
+        ...
+
+    def retail_mac(self, icv: bytes, data: bytes) -> bytes:
+        """ISO 9797-1 MAC algorithm 3 of whole blocks: DES-CBC under the first half, 3DES for the last block."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class KeySet:
     """ENC, MAC and DEK of one key version number."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from kioskd.command_line import add_command, run_command, typed, whole
 from kioskd.config import TokenSection, file_of, load_access
+from kioskd.edges.profile_file import load_profiles
 from kioskd.errors import BadConfiguration, NotApproved
+from kioskd.gp.isd import SCP02
 from kioskd.private_file import read_passphrase
 from kioskd.rekey.bundle import MAX_NUMBER, in_words
 
@@ -71,7 +73,7 @@ def _section(config: Path) -> TokenSection:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from kioskd.edges.pkcs11.judgement import judge, pin_holder
+    from kioskd.edges.pkcs11.judgement import SCP02_PUT_KEY, Place, judge, pin_holder
     from kioskd.edges.pkcs11.token import Token
 
     section = _section(args.config)
@@ -86,6 +88,10 @@ def _check(args: argparse.Namespace) -> int:
     print("\nWhoever has the PIN and this machine could")
     for words in pin_holder(token):
         print(f"  - {words}")
+    cannot = any(one.job == SCP02_PUT_KEY and one.place is Place.IMPOSSIBLE for one in findings)
+    refused = [one.name for one in load_profiles(load_access(args.config).profiles) if one.scp == SCP02]
+    if cannot and refused:
+        print(f"\nCards of these profiles are refused, for their keys cannot be put with it: {', '.join(refused)}.")
     leaving = [one.job for one in findings if one.key]
     if leaving:
         print(f"\nWith `strict: true` the server refuses to start where it needs: {'; '.join(leaving)}.")

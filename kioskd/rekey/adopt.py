@@ -9,12 +9,12 @@ on the card's own cryptogram.
 """
 
 from kioskd.errors import TapEnds
-from kioskd.rekey.asks import Conversation, MintKRK, Recall, Remember, UseFactorySet
+from kioskd.rekey.asks import Conversation, MintKRK, Recall, Remember
 from kioskd.rekey.issue import Target, registration
 from kioskd.rekey.profile import Operation
 from kioskd.rekey.records import CardState, Found, Purpose, Registered, fold
 from kioskd.rekey.replace import conclude
-from kioskd.rekey.script import Desk, Plan, check_fit, greet, run, verify
+from kioskd.rekey.script import Desk, Plan, check_fit, factory_set, greet, run, verify
 
 PASSES = 2
 
@@ -34,7 +34,7 @@ def _put(desk: Desk, state: CardState, target: Target) -> Conversation[Found]:
     """One script under the known master set: a KRK, the key information, both sets proven."""
     profile = desk.subject.profile
     opened = yield from greet(desk, state, profile.adopts_kvn)
-    session = yield from verify(opened, (UseFactorySet(profile.adopts),))
+    session = yield from verify(opened, (factory_set(profile.adopts, opened),))
     if state.registered is None:
         registered = _registration(desk, target)
         yield from Remember(registered)

@@ -81,9 +81,10 @@ class DeriveMaster(Ask[KeyHandle]):
 
 @dataclass(frozen=True, slots=True)
 class UseFactorySet(Ask[KeyHandle]):
-    """The factory key set of that name."""
+    """The factory key set of that name, for the card with this diversification data."""
 
     name: str
+    kdd: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

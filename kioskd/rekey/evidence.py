@@ -10,7 +10,7 @@ from typing import TypeVar
 from kioskd.errors import Malformed
 from kioskd.gp.apdu import SW, ResponseAPDU
 from kioskd.gp.cplc import CardId
-from kioskd.gp.isd import InitializeUpdateAnswer
+from kioskd.gp.isd import KDD_BYTES, InitializeUpdateAnswer
 from kioskd.gp.isd import Receipt as PutKeyReceipt
 from kioskd.gp.keyinfo import KeyEntry, KeyInformation
 from kioskd.rekey.asks import Ask, Conversation, DeriveMaster, KeyHandle, Proves, UnwrapResponses, UseFactorySet
@@ -44,11 +44,11 @@ class Subject:
         unlock = kind == "KRK" and profile.unlock_key
         return KeyLabel(kind, number, install, profile.derivation, kvn, self.card, algorithm, bits, unlock=unlock)
 
-    def master_set(self, state: CardState, master: MasterRef) -> Ask[KeyHandle]:
-        """Where the key set of a master reference comes from: derived, or known from elsewhere."""
+    def master_set(self, state: CardState, master: MasterRef, answer: bytes) -> Ask[KeyHandle]:
+        """Where the key set of a master reference comes from: derived, or the one known of the card that answered."""
         elsewhere = state.registered.adopted if state.registered is not None else None
         if elsewhere is not None and master == MasterRef(0, elsewhere[1], 0):
-            return UseFactorySet(elsewhere[0])
+            return UseFactorySet(elsewhere[0], answer[:KDD_BYTES])
         return DeriveMaster(self.master_label(master))
 
 
@@ -153,7 +153,7 @@ def _which_master(
 ) -> Conversation[MasterRef | None]:
     """The candidate at that key version number whose cryptogram this is."""
     for master in state.masters_at(greeting.kvn):
-        handle = yield from subject.master_set(state, master)
+        handle = yield from subject.master_set(state, master, data)
         if (yield from Proves(handle, greeting.host_challenge, data)):
             return master
     return None

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from kioskd.errors import TapEnds
 from kioskd.gp.cplc import CardId
 from kioskd.gp.keyinfo import KeyInformation
-from kioskd.rekey.asks import Conversation, DeriveMaster, MintKRK, Recall, Remember, UseFactorySet
+from kioskd.rekey.asks import Conversation, DeriveMaster, MintKRK, Recall, Remember
 from kioskd.rekey.evidence import deletable, exact, expected_entries, krk_of
 from kioskd.rekey.profile import FactoryHabit, Lock, Operation
 from kioskd.rekey.records import CardState, MasterRef, Purpose, Registered, fold
 from kioskd.rekey.replace import conclude
-from kioskd.rekey.script import MAX_DELETES, Desk, Opened, Plan, Verified, check_fit, greet, run, verify
+from kioskd.rekey.script import MAX_DELETES, Desk, Opened, Plan, Verified, check_fit, factory_set, greet, run, verify
 
 PASSES = 8
 
@@ -149,7 +149,7 @@ def _open_first(desk: Desk, state: CardState, opened: Opened | None) -> Conversa
     kvns = tuple(dict.fromkeys(one.kvn for one in reversed(state.masters)))
     opened = yield from greet(desk, state, *kvns, profile.factory_kvn)
     if opened.greeting.kvn == profile.factory_kvn:
-        return (yield from verify(opened, (UseFactorySet(profile.factory_set),)))
+        return (yield from verify(opened, (factory_set(profile.factory_set, opened),)))
     candidates = state.masters_at(opened.greeting.kvn)
     return (yield from verify(opened, tuple(DeriveMaster(desk.subject.master_label(one)) for one in candidates)))
 
@@ -158,7 +158,7 @@ def _open_factory(desk: Desk, state: CardState, opened: Opened | None) -> Conver
     profile = desk.subject.profile
     if opened is None or opened.greeting.kvn != profile.factory_kvn:
         opened = yield from greet(desk, state, profile.factory_kvn)
-    return (yield from verify(opened, (UseFactorySet(profile.factory_set),)))
+    return (yield from verify(opened, (factory_set(profile.factory_set, opened),)))
 
 
 def _strangers(desk: Desk, state: CardState, master: MasterRef) -> tuple[int, ...]:

@@ -73,14 +73,14 @@ def _session(desk: Desk, state: CardState, hearsay: KeyInformation | None) -> Co
         return (yield from open_krk(desk, state, hearsay))
     if moved == old:  # nothing was sent: a script that only looks did not come back
         opened = yield from greet(desk, state, master.kvn)
-        return (yield from verify(opened, (desk.subject.master_set(state, master),)))
+        return (yield from verify(opened, (desk.subject.master_set(state, master, opened.answer),)))
     first, second = old.kvn, master.kvn
     if hearsay is not None and old.kvn not in hearsay.kvns:
         first, second = second, first
     opened = yield from greet(desk, state, first, second)
     if opened.greeting.kvn == old.kvn:
         return (yield from verify(opened, _recoveries(desk, state, old.kvn)))
-    return (yield from verify(opened, (desk.subject.master_set(state, master),)))
+    return (yield from verify(opened, (desk.subject.master_set(state, master, opened.answer),)))
 
 
 def _put(desk: Desk, state: CardState, old: Cryptogram, epoch: int) -> Conversation[Plan]:

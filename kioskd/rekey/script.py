@@ -6,6 +6,7 @@ from kioskd.errors import Malformed, TapEnds
 from kioskd.gp.apdu import SW, CommandAPDU, ResponseAPDU
 from kioskd.gp.executive import unlock
 from kioskd.gp.isd import (
+    KDD_BYTES,
     RESPONSE_MAC,
     InitializeUpdateAnswer,
     KeyField,
@@ -30,6 +31,7 @@ from kioskd.rekey.asks import (
     RecoverKRK,
     Remember,
     Send,
+    UseFactorySet,
     WrapCommands,
     WrapKeySet,
     WrapUnlockKey,
@@ -142,6 +144,11 @@ def _session(profile: Profile, greeting: Greeting, response: ResponseAPDU) -> Op
         spoken = f"SCP{answer.scp:02X}, i={answer.i:02X}"
         raise TapEnds("scp-unsupported", f"KVN {answer.kvn:02X}, {spoken}, asked for KVN {kvn:02X}")
     return Opened(greeting, response.data)
+
+
+def factory_set(name: str, opened: Opened) -> UseFactorySet:
+    """The factory set of that name for the card that answered: a diversified one is made of what its answer names."""
+    return UseFactorySet(name, opened.answer[:KDD_BYTES])
 
 
 def verify(opened: Opened, candidates: tuple[Ask[KeyHandle], ...]) -> Conversation[Verified]:

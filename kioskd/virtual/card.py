@@ -316,7 +316,7 @@ class VirtualCard:
         made = greet(stored, self.options, host_challenge, self.random(CHALLENGE_BYTES))
         self._session.greeting = (stored.kvn, host_challenge, made.card_challenge)
         self._session.channel, self._session.scp = made.channel, SCP02
-        self._session.open_key = made.keys.dek.decrypt_block
+        self._session.open_key = made.dek.decrypt_block
         return ResponseAPDU(made.answer, SW.OK)
 
     def _external_authenticate(self, command: CommandAPDU) -> ResponseAPDU:

@@ -42,6 +42,7 @@ class CardOptions:
     factory_drops: bool = False  # the first PUT KEY replaces the factory set
     own_set_stays: bool = False  # DELETE of the session's own set is refused
     factory_fills: bool = False  # the factory set takes one of the slots
+    chains_errors: bool = False  # SCP02: the chain of response MACs goes through error words, which carry no MAC, too
     executive: bool = False  # it has an executive: SEAL, UNLOCK, RELOCK, and a fourth key in a set
     t0: bool = False  # every answer with data comes in two parts: 61xx, then GET RESPONSE
     exact_le: bool = False  # a plain read with another Le than its answer's length is answered 6Cxx

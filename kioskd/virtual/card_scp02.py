@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
-from kioskd.gp.des import SCP02SessionKeys, scp02_session_keys
+from kioskd.gp.des import DESKey, scp02_session_keys
 from kioskd.gp.isd import SCP02, InitializeUpdateAnswer
 from kioskd.gp.scp02 import R_MAC, CardChannel, ResponseChain, card_cryptogram, pseudo_random_challenge
 from kioskd.virtual.card_memory import StoredSet
@@ -20,6 +20,7 @@ class SCP02Channel:
 
     channel: CardChannel
     sequence: bytes
+    chains_errors: bool = False
     responses: ResponseChain | None = None
     last: CommandAPDU | None = None
 
@@ -33,8 +34,8 @@ class SCP02Channel:
         opened = self.channel.authenticated(command, host, self.sequence, card)
         if opened is None:
             return None
-        responses = ResponseChain(opened.keys.rmac, opened.mac) if opened.level & R_MAC else None
-        return SCP02Channel(opened, self.sequence, responses)
+        chain = ResponseChain(opened.keys.rmac, opened.mac, chains_errors=self.chains_errors)
+        return replace(self, channel=opened, responses=chain if opened.level & R_MAC else None)
 
     def unwrap(self, command: CommandAPDU) -> tuple[CommandAPDU, "SCP02Channel"]:
         """The command in the clear, and the channel after it."""
@@ -55,7 +56,7 @@ class SCP02Greeting:
 
     answer: bytes
     card_challenge: bytes
-    keys: SCP02SessionKeys
+    dek: DESKey
     channel: SCP02Channel
 
 
@@ -67,4 +68,6 @@ def greet(stored: StoredSet, options: CardOptions, host_challenge: bytes, random
     challenge = pseudo_random_challenge(keys.mac, options.aid) if computed else random
     cryptogram = card_cryptogram(keys.enc, host_challenge, sequence, challenge)
     told = InitializeUpdateAnswer(options.diversification, stored.kvn, SCP02, 0, challenge, cryptogram, sequence)
-    return SCP02Greeting(told.encode(), challenge, keys, SCP02Channel(CardChannel(keys), sequence))
+    return SCP02Greeting(
+        told.encode(), challenge, keys.dek, SCP02Channel(CardChannel(keys), sequence, options.chains_errors)
+    )

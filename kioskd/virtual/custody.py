@@ -3,9 +3,10 @@
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from kioskd.errors import BadConfiguration
+from kioskd.gp.factory_keys import FactoryKeys, Method
 from kioskd.gp.keys import KeyRole
 from kioskd.private_file import read_private
 from kioskd.rekey.bundle import Imported
@@ -13,9 +14,10 @@ from kioskd.rekey.bundle_check import pem_of, read_kms_key
 from kioskd.rekey.holding import Holdings
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import RSA_BITS, load_private, make_rsa, open_bundle
-from kioskd.virtual.derivation import KeyValues
 from kioskd.virtual.holdings import Held, holdings_of
 from kioskd.virtual.sealed import Cost, SealedFile
+
+T = TypeVar("T")
 
 KIND = "access-vault"
 
@@ -61,10 +63,12 @@ class Custody:
         """Destroys the replacing keys of an armed epoch; `NotArmed` if it is not armed."""
         self._change(lambda held: held.disarm(epoch))
 
-    def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
-        """Keeps a factory key set under a name; `VaultError` if other keys have that name."""
-        values = KeyValues(*keys)
-        self._change(lambda held: held.with_factory_set(name, values))
+    def add_factory_set(
+        self, name: str, keys: Iterable[Secret], des: bool | None = None, method: Method | None = None
+    ) -> None:
+        """Keeps a factory key set, or the master of one, under a name; `VaultError` if other keys have that name."""
+        factory = FactoryKeys(tuple(keys), des, method)
+        self._change(lambda held: held.with_factory_set(name, factory))
 
     def _held(self) -> Held:
         content = self._file.content()
@@ -76,28 +80,58 @@ class Custody:
         self._file.change(lambda content: edit(Held.decode(content)).encode())
 
 
-def read_factory_file(path: Path) -> KeyValues:
+_ROLES = tuple(role.value for role in KeyRole)
+_ALGORITHM, _METHOD, _MASTER = "ALGORITHM", "DIVERSIFIED", "MASTER"
+_ALGORITHMS = {"AES": False, "3DES": True}
+
+
+def read_factory_file(path: Path) -> FactoryKeys:
     """A factory key set from a private file: the lines `ENC hex`, `MAC hex` and `DEK hex`, of one length.
 
+    `ALGORITHM 3DES` or `ALGORITHM AES` says of what; a token needs that for 3DES. Sets that are made for each card:
+    `DIVERSIFIED emv` (visa2, visa, kdf3) and `MASTER hex` in the place of the three keys.
     `BadConfiguration` if others can read the file, or for anything else in it.
     """
-    found: dict[str, Secret] = {}
-    roles = tuple(role.value for role in KeyRole)
+    words, keys = _lines(path)
+    method = _word(path, words, _METHOD, {one.value: one for one in Method})
+    des = _word(path, words, _ALGORITHM, _ALGORITHMS)
+    roles = _ROLES if method is None else (_MASTER,)
+    for role in roles:
+        if role not in keys:
+            raise BadConfiguration(f"{path}: {role}: is missing")
+    for role in keys:
+        if role not in roles:
+            raise BadConfiguration(f"{path}: {role}: has no place here; a diversified set has a MASTER alone")
+    try:
+        return FactoryKeys(tuple(keys[role] for role in roles), des, method)
+    except ValueError as wrong:
+        raise BadConfiguration(f"{path}: {wrong}") from wrong
+
+
+def _lines(path: Path) -> tuple[dict[str, str], dict[str, Secret]]:
+    """What the lines say that are no keys, and the keys."""
+    words: dict[str, str] = {}
+    keys: dict[str, Secret] = {}
     try:
         lines = read_private(path).reveal().decode("ascii").splitlines()
         for number, line in enumerate(lines, 1):
-            words = line.partition("#")[0].split()
-            if not words:
+            parts = line.partition("#")[0].split()
+            if not parts:
                 continue
-            if len(words) != 2 or words[0] not in roles or words[0] in found:
+            known = (*_ROLES, _MASTER, _ALGORITHM, _METHOD)
+            if len(parts) != 2 or parts[0] not in known or parts[0] in words or parts[0] in keys:
                 raise BadConfiguration(f"{path}: line {number}: needs ENC, MAC or DEK once each, then the key in hex")
-            found[words[0]] = Secret(bytes.fromhex(words[1]))
+            if parts[0] in (_ALGORITHM, _METHOD):
+                words[parts[0]] = parts[1]
+            else:
+                keys[parts[0]] = Secret(bytes.fromhex(parts[1]))
     except ValueError as wrong:
         raise BadConfiguration(f"{path}: is not text of key names and hex digits") from wrong
-    for role in roles:
-        if role not in found:
-            raise BadConfiguration(f"{path}: {role}: is missing")
-    try:
-        return KeyValues(*(found[role] for role in roles))
-    except ValueError as wrong:
-        raise BadConfiguration(f"{path}: {wrong}") from wrong
+    return words, keys
+
+
+def _word(path: Path, words: dict[str, str], name: str, known: dict[str, T]) -> T | None:
+    """What a line says, by its word; None where there is no such line."""
+    if name in words and words[name] not in known:
+        raise BadConfiguration(f"{path}: {name}: one of {', '.join(known)}, not {words[name][:20]!r}")
+    return known.get(words.get(name, ""))

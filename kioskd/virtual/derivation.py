@@ -14,7 +14,9 @@ from hashlib import sha256
 from kioskd.errors import VaultError
 from kioskd.gp.aes import AESKey
 from kioskd.gp.des import DES_KEY_BYTES
-from kioskd.gp.isd import SCP02
+from kioskd.gp.diversify import diversified
+from kioskd.gp.factory_keys import FactoryKeys
+from kioskd.gp.isd import KDD_BYTES, SCP02
 from kioskd.gp.keys import UNLOCK, KeyRole, KeySet
 from kioskd.rekey.labels import AES, DES, KeyLabel, check_label
 from kioskd.secret import Secret
@@ -81,6 +83,20 @@ def master_values(mkdb: Secret, label: KeyLabel) -> KeyValues:
     """The master key set of a card."""
     check_label(label, "MK")
     return KeyValues(*(_master(AESKey(mkdb), label, role) for role in KeyRole), algorithm=label.algorithm)
+
+
+def factory_values(factory: FactoryKeys, kdd: bytes) -> KeyValues:
+    """A factory key set, for the card with that diversification data; `VaultError` for data that is none."""
+    if factory.method is None:
+        return KeyValues(*factory.keys, algorithm=_algorithm(factory.of_des))
+    if len(kdd) != KDD_BYTES:
+        raise VaultError(f"a diversified factory set needs a card's {KDD_BYTES} bytes of diversification data")
+    (master,) = factory.keys
+    return KeyValues(*diversified(factory.method, master, kdd), algorithm=_algorithm(factory.of_des))
+
+
+def _algorithm(des: bool | None) -> str:
+    return "" if des is None else DES if des else AES
 
 
 def _krk(krkdb: AESKey, rnd: AESKey, label: KeyLabel, member: str) -> Secret:

@@ -6,12 +6,13 @@ An epoch goes from issuing to ended or armed, from ended to armed, and never bac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kioskd.errors import BadBundle, NotArmed, UsedBefore, VaultError
+from kioskd.gp.factory_keys import FactoryKeys, Method
 from kioskd.rekey.bundle import BundleContents, BundleHeader, BundlePurpose
 from kioskd.rekey.holding import EpochHolding, EpochState, Holdings
 from kioskd.secret import Secret
-from kioskd.virtual.derivation import KeyValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Held:
     journal: Secret
     blocks: Mapping[int, Secret] = field(default_factory=dict)  # MKDB by generation
     epochs: Mapping[int, Epoch] = field(default_factory=dict)
-    factory_sets: Mapping[str, KeyValues] = field(default_factory=dict)
+    factory_sets: Mapping[str, FactoryKeys] = field(default_factory=dict)
     bundles: tuple[bytes, ...] = ()
 
     def block(self, generation: int) -> Secret:
@@ -59,7 +60,7 @@ class Held:
             raise NotArmed(f"epoch {number}: its private key is not here; import its replace bundle")
         return epoch.krkdb, epoch.private
 
-    def factory_set(self, name: str) -> KeyValues:
+    def factory_set(self, name: str) -> FactoryKeys:
         """The factory set of that name; `NotArmed` without it."""
         keys = self.factory_sets.get(name)
         if keys is None:
@@ -82,7 +83,7 @@ class Held:
         blocks = {generation: block for generation, block in self.blocks.items() if generation in needed}
         return replace(self, epochs=epochs, blocks=blocks)
 
-    def with_factory_set(self, name: str, keys: KeyValues) -> "Held":
+    def with_factory_set(self, name: str, keys: FactoryKeys) -> "Held":
         """With one more factory set; `VaultError` if the name is taken by other keys."""
         if not name:
             raise VaultError("a factory set needs a name")
@@ -137,7 +138,7 @@ class Held:
                 }
                 for number, one in self.epochs.items()
             },
-            "factory_sets": {name: [_text(key) for key in keys] for name, keys in self.factory_sets.items()},
+            "factory_sets": {name: _factory_plain(keys) for name, keys in self.factory_sets.items()},
             "bundles": [one.hex() for one in self.bundles],
         }
         return Secret(json.dumps(plain).encode())
@@ -161,14 +162,23 @@ class Held:
                     )
                     for number, one in plain["epochs"].items()
                 },
-                factory_sets={
-                    name: KeyValues(*(Secret(bytes.fromhex(text)) for text in keys))
-                    for name, keys in plain["factory_sets"].items()
-                },
+                factory_sets={name: _factory_keys(one) for name, one in plain["factory_sets"].items()},
                 bundles=tuple(bytes.fromhex(text) for text in plain["bundles"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as wrong:
             raise VaultError("the vault's content is of another version") from wrong
+
+
+def _factory_plain(factory: FactoryKeys) -> dict[str, Any]:
+    return {"keys": [_text(one) for one in factory.keys], "des": factory.des, "method": factory.method}
+
+
+def _factory_keys(plain: Any) -> FactoryKeys:
+    """Files of before had a list of three keys."""
+    told: dict[str, Any] = plain if isinstance(plain, dict) else {"keys": plain}
+    keys = tuple(Secret(bytes.fromhex(one)) for one in told["keys"])
+    method = told.get("method")
+    return FactoryKeys(keys, told.get("des"), Method(method) if method else None)
 
 
 def _text(secret: Secret | None) -> str | None:

@@ -13,7 +13,7 @@ from kioskd.rekey.labels import Cryptogram, KeyLabel, agreed_rnd, check_cryptogr
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import OAEP, Pair, load_pair
 from kioskd.virtual.custody import Custody
-from kioskd.virtual.derivation import RND_BYTES, KeyValues, krk_values, master_values
+from kioskd.virtual.derivation import RND_BYTES, KeyValues, factory_values, krk_values, master_values
 from kioskd.virtual.sealed import SealedFile
 
 
@@ -58,9 +58,9 @@ class KeySets(Custody):
         """A master key set; `NotArmed` without the generation's block."""
         return self._keep(master_values(self._held().block(label.number), label))
 
-    def factory_set(self, name: str) -> KeyHandle:
-        """The factory key set of that name; `NotArmed` without it."""
-        return self._keep(self._held().factory_set(name))
+    def factory_set(self, name: str, kdd: bytes = b"") -> KeyHandle:
+        """The factory key set of that name, for that card if it is diversified; `NotArmed` without it."""
+        return self._keep(factory_values(self._held().factory_set(name), kdd))
 
     def _ready(self, private: Secret) -> Pair:
         """An epoch's key, loaded once: OpenSSL's first use of a key takes longer than the decryption."""

@@ -13,25 +13,22 @@ from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.des import DESKey, SCP02SessionKeys, kcv_des, scp02_session_keys
 from kioskd.gp.isd import AES_TYPE, DES_TYPE, InitializeUpdateAnswer, KeyField
 from kioskd.gp.keys import kcv_aes
-from kioskd.gp.scp02 import LEVELS, R_MAC, HostChannel, ResponseChain, card_cryptogram
-from kioskd.gp.scp03 import Mark
+from kioskd.gp.scp02 import LEVELS, R_MAC, ResponseChain, card_cryptogram, read_responses, wrap_script
 from kioskd.secret import Secret
 from kioskd.virtual.derivation import KeyValues
-
-NO_MARK = Mark(b"", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class SCP02Opened:
     """One channel before its EXTERNAL AUTHENTICATE."""
 
-    keys: SCP02SessionKeys
+    keys: SCP02SessionKeys[DESKey]
     level: int
     host_challenge: bytes
     answer: InitializeUpdateAnswer
 
 
-def session_of(values: KeyValues, answer: InitializeUpdateAnswer) -> SCP02SessionKeys:
+def session_of(values: KeyValues, answer: InitializeUpdateAnswer) -> SCP02SessionKeys[DESKey]:
     """The session keys of a set that speaks SCP02."""
     return scp02_session_keys(DESKey(values.enc), DESKey(values.mac), DESKey(values.dek), answer.sequence or b"")
 
@@ -56,40 +53,23 @@ def open_scp02(values: KeyValues, host_challenge: bytes, answer: InitializeUpdat
 
 def wrap_scp02(opened: SCP02Opened, commands: tuple[CommandAPDU, ...]) -> tuple[tuple[CommandAPDU, ...], Secret]:
     """EXTERNAL AUTHENTICATE and the commands, and what is to be sealed."""
-    answer = opened.answer
-    first, host = HostChannel.begin(opened.keys, opened.level).external_authenticate(
-        opened.host_challenge, answer.sequence or b"", answer.card_challenge
-    )
-    mac, wrapped = host.mac, [first]
-    for command in commands:
-        secured, host = host.wrap(command)
-        wrapped.append(secured)
+    wrapped, mac = wrap_script(opened.keys, opened.level, opened.host_challenge, opened.answer, commands)
     kept = {
         "level": opened.level,
         "mac": mac.hex(),
         "rmac": opened.keys.rmac.secret.reveal().hex(),
         "commands": [one.encode().hex() for one in commands] if opened.level & R_MAC else [],
     }
-    return tuple(wrapped), Secret(json.dumps(kept).encode())
+    return wrapped, Secret(json.dumps(kept).encode())
 
 
 def unwrap_scp02(sealed: Secret, responses: tuple[ResponseAPDU, ...]) -> tuple[ResponseAPDU | None, ...]:
-    """The responses without their MACs; None from the first wrong one on: the chain is broken there."""
+    """The responses without their MACs, as `read_responses` gives them."""
     kept = json.loads(sealed.reveal())
     if not kept["level"] & R_MAC:
         return responses
     chain = ResponseChain(DESKey(Secret(bytes.fromhex(kept["rmac"]))), bytes.fromhex(kept["mac"]))
-    commands = [CommandAPDU.decode(bytes.fromhex(one)) for one in kept["commands"]]
-    plain: list[ResponseAPDU | None] = []
-    for command, response in zip(commands, responses, strict=False):
-        try:
-            if None in plain:
-                raise ChannelBroken("after a wrong MAC")
-            one, chain = chain.unwrap(command, response)
-            plain.append(one)
-        except ChannelBroken:
-            plain.append(None)
-    return tuple(plain)
+    return read_responses(chain, tuple(CommandAPDU.decode(bytes.fromhex(one)) for one in kept["commands"]), responses)
 
 
 def wrapped_scp02(opened: SCP02Opened, value: Secret, *, des: bool) -> KeyField:

@@ -15,20 +15,13 @@ from kioskd.gp.aes import AESKey, derive_session_keys
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import AES_TYPE, S8_BYTES, SCP02, InitializeUpdateAnswer, KeyField
 from kioskd.gp.keys import BLOCK_BYTES, BlockKey, kcv_aes, kcv_aes_zero
+from kioskd.gp.scp02 import NO_MARK
 from kioskd.gp.scp03 import LEVELS, HostChannel, Mark, SessionKeys, card_cryptogram, unwrap
 from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
 from kioskd.secret import Secret
 from kioskd.virtual.derivation import KeyValues
 from kioskd.virtual.key_sets import KeySets
-from kioskd.virtual.scp02_channels import (
-    NO_MARK,
-    SCP02Opened,
-    open_scp02,
-    proves,
-    unwrap_scp02,
-    wrap_scp02,
-    wrapped_scp02,
-)
+from kioskd.virtual.scp02_channels import SCP02Opened, open_scp02, proves, unwrap_scp02, wrap_scp02, wrapped_scp02
 from kioskd.virtual.sealed import SealedFile
 
 _RESPONSES = b"kioskd response keys 1"

@@ -108,6 +108,6 @@ def card_id(reader: PlainReader) -> CardId:
 def keys_of(listed: ListedCard) -> tuple[bytes, ...]:
     """The values of the listed key file."""
     try:
-        return tuple(one.reveal() for one in read_factory_file(Path(listed.keys)))
+        return tuple(one.reveal() for one in read_factory_file(Path(listed.keys)).keys)
     except KioskError as wrong:
         refuse(str(wrong))

@@ -51,6 +51,7 @@ QUIRKS = (
     Quirk("no DELETE of keys", "section 2", "`deletes: false`, order renumber", f"{HABIT}::test_a_cut_anywhere_is_repaired"),
     Quirk("DELETE of the session's own set 6985", "24", "no script deletes the set of its own session", f"{HABIT}::test_a_card_is_issued_and_replaced_whatever_its_factory_set_does"),
     Quirk("missing set 6A88 at DELETE", "20", "as good as deleted, shown by the key information", "tests/cards/test_cuts.py::test_a_lie_anywhere_closes_nothing_falsely_and_the_next_taps_finish"),
+    Quirk("SCP02: error words in the chain of response MACs, or not", "-", "both chains are followed; an error stays hearsay", "tests/gp/test_scp02.py::test_errors_are_hearsay_and_the_chain_goes_on_whether_the_card_chains_them_or_not"),
     Quirk("all-zero diversification data", "section 2", "no id is made of it; CPLC, IIN and CIN, then CF", f"{HABIT}::test_a_card_is_issued_and_replaced_whatever_its_factory_set_does"),
     Quirk("61xx", "15", "GET RESPONSE with class 00 until it is whole", f"{HABIT}::test_a_cut_anywhere_is_repaired"),
     Quirk("6Cxx", "16", "the same bytes again with that Le, once", f"{HABIT}::test_a_cut_anywhere_is_repaired"),

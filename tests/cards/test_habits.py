@@ -32,6 +32,10 @@ HABITS = {
         Profile(**DES | {"level": 0x13}),
         CardOptions(scp=2, scp_i=0x35),
     ),
+    "SCP02 with response MAC, chains error words": (
+        Profile(**DES | {"level": 0x13}),
+        CardOptions(scp=2, scp_i=0x35, chains_errors=True),
+    ),
     "refuses DELETE of the session's own set": (Profile(), CardOptions(own_set_stays=True)),
     "all-zero diversification data": (Profile(), CardOptions(kdd=bytes(10))),
     "drops": DROPS,

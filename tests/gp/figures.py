@@ -14,7 +14,8 @@ from kioskd.gp.apdu import SW, CommandAPDU, ResponseAPDU
 from kioskd.gp.card_data import secure_channels
 from kioskd.gp.cplc import CPLC
 from kioskd.gp.des import DESKey, kcv_des, scp02_session_keys
-from kioskd.gp.diversify import Method, diversified
+from kioskd.gp.diversify import diversified
+from kioskd.gp.factory_keys import Method
 from kioskd.gp.isd import (
     AES_TYPE,
     InitializeUpdateAnswer,

@@ -10,7 +10,8 @@ from kioskd.errors import ChannelBroken, Malformed
 from kioskd.gp import scp02
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.des import DESKey, scp02_session_keys
-from kioskd.gp.diversify import Method, diversified
+from kioskd.gp.diversify import diversified
+from kioskd.gp.factory_keys import Method
 from kioskd.gp.isd import InitializeUpdateAnswer
 from kioskd.gp.scp02 import CardChannel, HostChannel, ResponseChain
 from kioskd.secret import Secret
@@ -108,7 +109,32 @@ def test_every_flipped_bit_of_a_response_breaks_the_chain_or_reads_as_an_error(l
             with pytest.raises(ChannelBroken):
                 chain.unwrap(COMMANDS[1], bent)
         else:
-            assert chain.unwrap(COMMANDS[1], bent) == (bent, chain)
+            assert chain.unwrap(COMMANDS[1], bent)[0] == bent
+
+
+@with_response_mac
+@pytest.mark.parametrize("chains_errors", [False, True], ids=["not chained", "chained"])
+def test_errors_are_hearsay_and_the_chain_goes_on_whether_the_card_chains_them_or_not(
+    level: int, chains_errors: bool
+) -> None:
+    host, _ = opened(level)
+    card, reader = ResponseChain(KEYS.rmac, host.mac, chains_errors=chains_errors), ResponseChain(KEYS.rmac, host.mac)
+    for sw in (0x6A88, 0x6A80, 0x9000, 0x6A88, 0x9000):
+        wire, card = card.wrap(COMMANDS[1], ResponseAPDU(b"\x30", sw))
+        plain, reader = reader.unwrap(COMMANDS[1], wire)
+        assert plain == ResponseAPDU(b"\x30" if sw == 0x9000 else b"", sw)
+
+
+@with_response_mac
+@pytest.mark.parametrize("chains_errors", [False, True], ids=["not chained", "chained"])
+def test_an_error_put_in_the_place_of_a_good_answer_breaks_what_comes_after_it(level: int, chains_errors: bool) -> None:
+    host, _ = opened(level)
+    card, reader = ResponseChain(KEYS.rmac, host.mac, chains_errors=chains_errors), ResponseChain(KEYS.rmac, host.mac)
+    _, card = card.wrap(COMMANDS[0], ResponseAPDU(b"\x30", 0x9000))
+    second, _ = card.wrap(COMMANDS[1], ResponseAPDU(b"\x31", 0x9000))
+    _, reader = reader.unwrap(COMMANDS[0], ResponseAPDU(b"", 0x6A88))
+    with pytest.raises(ChannelBroken):
+        reader.unwrap(COMMANDS[1], second)
 
 
 @with_response_mac

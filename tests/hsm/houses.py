@@ -20,6 +20,7 @@ from kioskd.edges.store import BEGIN_WRITING, SqlStore
 from kioskd.ports import KeptVault
 from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.bundle_check import fingerprint_of, pem_of, read_point, read_transport_key, spki_of
+from kioskd.rekey.evidence import Subject
 from kioskd.rekey.labels import KeyLabel
 from kioskd.rekey.profile import DEFAULT_PROFILE, Profile
 from kioskd.secret import Secret
@@ -102,6 +103,7 @@ class House:
     fresh: bool = True  # a new card gets the keepers' factory set
     card_file: str = "card.json"
     pair: str = RSA_2048
+    factory: tuple[bytes, ...] = FACTORY
     options: CardOptions = field(default_factory=CardOptions)
     profile: Profile = DEFAULT_PROFILE
     card: VirtualCard = field(init=False)
@@ -113,7 +115,7 @@ class House:
         if self.fresh:
             factory = self.card.memory.at(0xFF)
             assert factory is not None
-            enc, mac, dek = FACTORY
+            enc, mac, dek = self.factory
             self.card.memory = self.card.memory.having(replace(factory, enc=enc, mac=mac, dek=dek))
         self.store = SqlStore(f"sqlite:///{self.folder}/access.db")
         self.journal = SqliteJournal(self.folder / "journal.db")
@@ -144,14 +146,14 @@ class House:
         private = load_pair(epoch_pair(self.pair)).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        card = self.rig(None).card_id()  # type: ignore[arg-type]
+        subject = Subject(self.rig(None).card_id(), self.profile)  # type: ignore[arg-type]
         given = {
             "mkdb": MKDB[master.generation].hex(),
             "krkdb": KRKDB.hex(),
             "private": private.decode(),
             "cryptogram": krk.value.hex(),
-            "krk": _plain(KeyLabel("KRK", krk.epoch, krk.install, "gp-scp03-aes128", krk.kvn, card)),
-            "master": _plain(KeyLabel("MK", master.generation, master.install, "gp-scp03-aes128", master.kvn, card)),
+            "krk": _plain(subject.krk_label(krk.epoch, krk.install, krk.kvn)),
+            "master": _plain(subject.master_label(master)),
         }
         return await asyncio.to_thread(_run, given)
 
@@ -176,6 +178,7 @@ def _plain(label: KeyLabel) -> dict[str, Any]:
         "install": label.install,
         "profile": label.profile,
         "kvn": label.kvn,
+        "algorithm": label.algorithm,
         "bits": label.bits,
         "id_kind": label.card.kind,
         "id": label.card.value.hex(),

@@ -27,7 +27,7 @@ def info(label: dict[str, Any], member: str) -> bytes:
         struct.pack(">I", label["install"]),
         label["profile"].encode(),
         struct.pack("B", label["kvn"]),
-        b"AES",
+        label["algorithm"].encode(),
         struct.pack(">H", label["bits"]),
         member.encode(),
         label["id_kind"].encode(),

@@ -16,12 +16,15 @@ from kioskd.edges.pkcs11.open_vault import make_token, open_vault
 from kioskd.edges.pkcs11.token import translated
 from kioskd.edges.pkcs11.vault import TokenVault
 from kioskd.errors import HsmGone, HsmPin, VaultError
+from kioskd.hsm.cli import main
 from kioskd.private_file import write_private
 from kioskd.secret import Secret
 from tests.hsm.houses import empty_vault
 from tests.vault.contract.keepers import PIN, SOFTHSM, TokenKeeper, softhsm_configuration
 
 pytestmark = [pytest.mark.slow]
+
+SHIPPED = Path(__file__).parents[2] / "config" / "profiles"
 
 
 def _every_error() -> list[type[exceptions.PKCS11Error]]:
@@ -47,6 +50,8 @@ def test_each_job_was_tried_and_no_object_stays_behind(vault: TokenVault) -> Non
     assert found["T_j of a KRK"] is Place.CROSSES
     assert found["PUT KEY fields"] is Place.INSIDE
     assert found["RND of a P-256 epoch: agreed on twice"] is Place.INSIDE
+    assert found["3DES sets: derived, diversified"] is Place.INSIDE
+    assert found["SCP02 session keys and MACs"] is Place.INSIDE
     softhsm = vault._token.bounded
     assert found["PUT KEY fields of SCP02"] is (Place.IMPOSSIBLE if softhsm else Place.INSIDE)
 
@@ -78,6 +83,27 @@ def test_a_strict_server_looks_at_the_keys_of_every_card_profile(tmp_path: Path)
     (tmp_path / "profiles" / "b.yaml").write_text("name: large\nkey_bytes: 32\n")
     with pytest.raises(VaultError, match="strict: SCP03 session keys of AES-256: crosses"):
         access_vault(config)
+
+
+def test_the_check_names_the_card_profiles_whose_keys_a_token_cannot_put(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keeper = TokenKeeper(tmp_path)
+    for name in ("pin", "ca", "crt", "key", "kms.pem"):  # only the PIN is read here
+        write_private(tmp_path / name, PIN.reveal() + b"\n")
+    token = (
+        f"{{module: {SOFTHSM}, label: {keeper.vault._token.label}, pin: {tmp_path}/pin, "
+        f"configuration: {softhsm_configuration()}}}"
+    )
+    (tmp_path / "access.yaml").write_text(
+        "listen: {host: 127.0.0.1, port: 8443}\n"
+        f"tls: {{ca: {tmp_path}/ca, certificate: {tmp_path}/crt, key: {tmp_path}/key}}\n"
+        f"store: sqlite:///{tmp_path}/access.db\nsocket: {tmp_path}/access.sock\nprofiles: {SHIPPED}\n"
+        f"vault: {{kms_key: {tmp_path}/kms.pem, token: {token}}}\n"
+    )
+    assert main(["check", "--config", str(tmp_path / "access.yaml")]) == 0
+    told = capsys.readouterr().out
+    assert "profiles are refused, for their keys cannot be put with it: gp-scp02-i55, gp-scp02-i15." in told
 
 
 def test_a_block_does_one_thing_alone(tmp_path: Path) -> None:

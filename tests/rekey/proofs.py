@@ -1,6 +1,6 @@
 """What the tests hold a card to, asked of the card itself with keys from the vault."""
 
-from kioskd.gp.isd import ISD_AID, InitializeUpdateAnswer, initialize_update, select
+from kioskd.gp.isd import InitializeUpdateAnswer, initialize_update, select
 from kioskd.gp.keys import KVN
 from kioskd.ports import Vault
 from kioskd.rekey.asks import KeyHandle
@@ -13,7 +13,7 @@ def opens(rig: Rig, vault: Vault, handle: KeyHandle, kvn: int) -> bool:
     """Whether the key set opens a secure channel on the card, by EXTERNAL AUTHENTICATE."""
     card = rig.card
     card.reset()
-    card.transmit(select(ISD_AID).encode())
+    card.transmit(select(rig.profile.aid).encode())
     challenge = vault.challenge(rig.profile.challenge_bytes)
     raw = card.transmit(initialize_update(KVN(kvn), challenge).encode())
     if raw[-2:] != b"\x90\x00":
@@ -22,7 +22,7 @@ def opens(rig: Rig, vault: Vault, handle: KeyHandle, kvn: int) -> bool:
     assert InitializeUpdateAnswer.parse(answer).kvn == kvn
     if not vault.proves(handle, challenge, answer):
         return False
-    channel = vault.open_channel(handle, challenge, answer, 0x33)
+    channel = vault.open_channel(handle, challenge, answer, rig.profile.level)
     wrapped = vault.wrap_commands(channel, ())
     opened = card.transmit(wrapped.commands[0].encode()) == b"\x90\x00"
     card.reset()

@@ -4,7 +4,7 @@
     journal wrap, MAC    seal the session keys that an intent keeps
     MKDB g, KRKDB k      blocks
     E k                  an epoch's public key, and once it is armed its private key
-    factory NAME ENC...  a factory set
+    factory NAME ENC...  a factory set; MASTER and a method: what each card's is made of
     note: epoch k        {generation, ended}; bundle ID: that it was taken in
 
 Which keys are there says what an epoch may do: KRKDB alone issues, KRKDB and the private key replace. An epoch that has
@@ -12,6 +12,7 @@ ended says so in its note before its keys change, so that a crash never lets it 
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,6 +24,7 @@ from kioskd.edges.pkcs11.notes import note as write_note
 from kioskd.edges.pkcs11.notes import notes
 from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.errors import BadBundle, NotArmed, UsedBefore, VaultError
+from kioskd.gp.factory_keys import FactoryKeys, Method
 from kioskd.gp.keys import KeyRole
 from kioskd.rekey.bundle import Bundle, BundlePurpose, Imported
 from kioskd.rekey.holding import EpochHolding, EpochState, Holdings
@@ -30,6 +32,8 @@ from kioskd.secret import Secret
 
 RSA_BITS = 3072
 SECRET, PUBLIC, PRIVATE = ObjectClass.SECRET_KEY, ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY
+MASTER = "MASTER"
+_FACTORY = re.compile(rf"factory (.+) (?:{KeyRole.ENC}|{MASTER} \w+)")
 _TRANSPORT, _JOURNAL_WRAP, _JOURNAL_MAC = "transport", "journal wrap", "journal MAC"
 
 
@@ -77,9 +81,7 @@ class TokenCustody:
                 )
                 for epoch, note in sorted(notes.items())
             ),
-            factory_sets=tuple(
-                sorted(one[8:-4] for one in secrets if one.startswith("factory ") and one.endswith(" ENC"))
-            ),
+            factory_sets=tuple(sorted(found[1] for one in secrets if (found := _FACTORY.fullmatch(one)))),
         )
 
     def transport_key(self) -> bytes:
@@ -113,16 +115,23 @@ class TokenCustody:
             for generation in set(self.holdings().generations) - needed:
                 self._token.destroy(self._need(SECRET, f"MKDB {generation}"))
 
-    def add_factory_set(self, name: str, keys: Iterable[Secret]) -> None:
-        """Keeps a factory key set, ENC MAC DEK, under a name; `VaultError` if there is one."""
+    def add_factory_set(
+        self, name: str, keys: Iterable[Secret], des: bool | None = None, method: Method | None = None
+    ) -> None:
+        """Keeps a factory key set, or the master of one, under a name; `VaultError` if there is one.
+
+        A key in a token is of one algorithm: what does not say that it is of 3DES is of AES.
+        """
+        factory = FactoryKeys(tuple(keys), des, method)
+        if not name or name in self.holdings().factory_sets:
+            raise VaultError(f"factory set {name}: there is one under this name")
+        members = tuple(KeyRole) if method is None else (f"{MASTER} {method.value}",)
+        kind = KeyType.DES2 if factory.of_des else KeyType.AES
+        template = templates.des_factory_key() if kind is KeyType.DES2 else templates.factory_key()
         with self._token.guard("factory set"):
-            for role, value in zip(KeyRole, keys, strict=True):
-                label = f"factory {name} {role.value}"
-                if not name or self._token.find(SECRET, label) is not None:
-                    raise VaultError(f"factory set {name}: there is one under this name")
-                kind = {Attribute.CLASS: SECRET, Attribute.KEY_TYPE: KeyType.AES, Attribute.LABEL: label}
-                template = {**kind, Attribute.VALUE: value.reveal(), **templates.factory_key()}
-                self._token.session.create_object(template)
+            for member, value in zip(reversed(members), reversed(factory.keys), strict=True):  # ENC is there last
+                named = {Attribute.CLASS: SECRET, Attribute.KEY_TYPE: kind, Attribute.LABEL: f"factory {name} {member}"}
+                self._token.session.create_object({**named, Attribute.VALUE: value.reveal(), **template})
 
     def _revive(self) -> None:
         """Comes back to a token that was lost; whoever keeps handles forgets them."""

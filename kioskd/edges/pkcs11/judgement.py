@@ -10,17 +10,23 @@ from typing import Any
 
 from pkcs11 import Attribute, KeyType, Mechanism, exceptions
 
-from kioskd.edges.pkcs11 import curve, templates
+from kioskd.edges.pkcs11 import curve, des_keys, templates
+from kioskd.edges.pkcs11.card_sets import derived
+from kioskd.edges.pkcs11.des_keys import TokenDESKey, TokenDESSet, encrypted_key
 from kioskd.edges.pkcs11.keys import TokenKey, session_keys
 from kioskd.edges.pkcs11.token import Token, destroyed_after
 from kioskd.edges.pkcs11.wrapping import unwrap_by, unwrap_secret, wrap_secret, wrap_to
 from kioskd.errors import VaultError
+from kioskd.gp.des import DES_BLOCK_BYTES, DES_KEY_BYTES, SEQUENCE_BYTES, SCP02SessionKeys
 from kioskd.gp.keys import KeySet
+from kioskd.rekey.labels import DES
 
 _BLOCK = bytes(16)
 _OPEN_TO_ALL = templates.recovered_rnd() | {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
 _TRIAL_RSA_BITS = 2048
-_SESSION_KEYS, _SCP02 = "SCP03 session keys of AES-", "PUT KEY fields of SCP02"
+_SESSION_KEYS = "SCP03 session keys of AES-"
+_DES_SETS, _DES_SESSION = "3DES sets: derived, diversified", "SCP02 session keys and MACs"
+SCP02_PUT_KEY = "PUT KEY fields of SCP02"
 
 
 class Place(StrEnum):
@@ -56,7 +62,9 @@ def judge(token: Token) -> tuple[Finding, ...]:
             _session_keys(session, 256),
             _tried("PUT KEY fields", lambda: _put_key(session), "C_WrapKey, AES-CBC"),
             _tried("check values", lambda: _check_value(session), "by AES-ECB, not CKA_CHECK_VALUE"),
-            _tried(_SCP02, lambda: _des_wrap(session), "C_WrapKey, 3DES-ECB"),
+            _tried(_DES_SETS, lambda: _des_sets(session), "AES_ and DES3_ECB_ENCRYPT_DATA"),
+            _tried(_DES_SESSION, lambda: _des_session(session, _des_macs), "DES3_CBC_ENCRYPT_DATA, 3DES-CBC"),
+            _tried(SCP02_PUT_KEY, lambda: _des_session(session, _des_wrap), "C_WrapKey, 3DES-ECB"),
         )
 
 
@@ -64,7 +72,8 @@ def refuse_leaks(token: Token, bits: int) -> None:
     """`VaultError` if a job of cards with keys of `bits` would let a key leave this token, or cannot be done in it."""
     for one in judge(token):
         other_size = one.job.startswith(_SESSION_KEYS) and one.job != f"{_SESSION_KEYS}{bits}"
-        if other_size or one.job == _SCP02 or (one.place is Place.CROSSES and not one.key) or one.place is Place.INSIDE:
+        harmless = one.place is Place.INSIDE or (one.place is Place.CROSSES and not one.key)
+        if other_size or harmless or one.job in (_DES_SETS, _DES_SESSION, SCP02_PUT_KEY):
             continue
         raise VaultError(f"token {token.label}: strict: {one.job}: {one.place.value}, {one.words}")
 
@@ -161,16 +170,36 @@ def _check_value(session: Any) -> None:
     destroyed_after([key], lambda: TokenKey(key).encrypt_block(b"\x01" * 16))
 
 
-def _des_wrap(session: Any) -> None:
-    new = {Attribute.WRAP: True, Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: True, Attribute.TOKEN: False}
-    made: list[Any] = []
-    try:
-        for _ in range(2):
-            made.append(session.generate_key(KeyType.DES2, store=False, template=new))
-        made[0].wrap_key(made[1], mechanism=Mechanism.DES3_ECB)
-    finally:
-        for one in made:
-            one.destroy()
+def _des_sets(session: Any) -> None:
+    made = [session.generate_key(KeyType.AES, 256, store=False, template=templates.recovered_rnd())]
+
+    def work() -> None:
+        made.append(derived(made[0], _BLOCK, 128, DES))
+        made.append(encrypted_key(made[1], bytes(range(DES_KEY_BYTES)), templates.des_card_key()))
+
+    destroyed_after(made, work)
+
+
+def _des_macs(keys: SCP02SessionKeys[TokenDESKey], _: Any) -> None:
+    keys.rmac.retail_mac(keys.mac.encrypt_single(bytes(DES_BLOCK_BYTES)), _BLOCK)
+
+
+def _des_wrap(keys: SCP02SessionKeys[TokenDESKey], new: Any) -> None:
+    keys.dek.handle.wrap_key(new, mechanism=Mechanism.DES3_ECB)
+
+
+def _des_session(session: Any, use: Callable[[SCP02SessionKeys[TokenDESKey], Any], None]) -> None:
+    new = session.generate_key(KeyType.DES2, store=False, template=templates.des_card_key())
+    static = TokenDESSet(TokenDESKey(new), TokenDESKey(new), TokenDESKey(new))
+
+    def work() -> None:
+        keys = des_keys.session_keys(static, bytes(SEQUENCE_BYTES))
+        try:
+            use(keys, new)
+        finally:
+            des_keys.destroy(keys)
+
+    destroyed_after([new], work)
 
 
 def _readable_child(session: Any) -> bool:

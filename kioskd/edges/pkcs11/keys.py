@@ -64,7 +64,7 @@ def _derived_inside(key: TokenKey, constant: int, context: bytes) -> TokenKey:
     """
     (message,) = derivation_blocks(constant, context, _INSIDE_BITS)
     chain = key.encrypt_cbc(_ZERO, message[:-BLOCK_BYTES])[-BLOCK_BYTES:]
-    last = _xor(message[-BLOCK_BYTES:], _doubled(key.encrypt_block(_ZERO)))
+    last = xor(message[-BLOCK_BYTES:], subkey(key))
     derived = key.handle.derive_key(
         KeyType.AES,
         _INSIDE_BITS,
@@ -80,11 +80,12 @@ def _imported(session: Any, value: bytes) -> TokenKey:
     return TokenKey(session.create_object({**kind, **templates.session_key()}))
 
 
-def _doubled(block: bytes) -> bytes:
-    """K1 of CMAC: one bit to the left, and 87 where one falls off (SP 800-38B, 6.1)."""
-    value = int.from_bytes(block) << 1
+def subkey(key: TokenKey) -> bytes:
+    """K1 of CMAC: what zeros encrypt to, one bit to the left, and 87 where one falls off (SP 800-38B, 6.1)."""
+    value = int.from_bytes(key.encrypt_block(_ZERO)) << 1
     return ((value ^ 0x87) & ((1 << 128) - 1) if value >> 128 else value).to_bytes(BLOCK_BYTES)
 
 
-def _xor(one: bytes, other: bytes) -> bytes:
+def xor(one: bytes, other: bytes) -> bytes:
+    """Bit by bit."""
     return bytes(a ^ b for a, b in zip(one, other, strict=True))

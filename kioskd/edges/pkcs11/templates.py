@@ -74,6 +74,31 @@ def opened_session_key() -> Template:
     return _secret(Attribute.SIGN, Attribute.ENCRYPT, Attribute.DECRYPT, lasting=False)
 
 
+def des_card_key() -> Template:
+    """A member of a 3DES KRK or master set: derives session keys, computes its check value, is put under an S-DEK."""
+    return _secret(Attribute.ENCRYPT, Attribute.DERIVE, lasting=False, extractable=True)
+
+
+def des_factory_key() -> Template:
+    """A member of a 3DES factory set: as a card key, but it stays and never leaves."""
+    return _secret(Attribute.ENCRYPT, Attribute.DERIVE, lasting=True)
+
+
+def des_session_key() -> Template:
+    """SCP02's S-ENC, S-MAC or S-RMAC: extractable only to be wrapped under the journal key."""
+    return _secret(Attribute.ENCRYPT, lasting=False, extractable=True)
+
+
+def des_session_dek() -> Template:
+    """SCP02's S-DEK: wraps the keys that are put, and is nothing else."""
+    return _secret(Attribute.WRAP, lasting=False)
+
+
+def des_opened_session_key() -> Template:
+    """S-RMAC out of an intent, to check responses."""
+    return _secret(Attribute.ENCRYPT, lasting=False)
+
+
 def journal_wrap(*, bounded: bool = True) -> Template:
     """Wraps the session keys that an intent keeps."""
     return _secret(Attribute.WRAP, Attribute.UNWRAP, lasting=True, only=(Mechanism.AES_KEY_WRAP,) if bounded else ())

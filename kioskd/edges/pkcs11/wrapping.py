@@ -29,9 +29,11 @@ def wrap_secret(kek: Any, key: Any) -> bytes:
     return bytes(kek.wrap_key(key, mechanism=Mechanism.AES_KEY_WRAP))
 
 
-def unwrap_secret(kek: Any, wrapped: bytes, template: Template, label: str | None = None) -> Any:
-    """An AES key from under an AES key."""
-    return _unwrapped(kek, wrapped, template, label, Mechanism.AES_KEY_WRAP)
+def unwrap_secret(
+    kek: Any, wrapped: bytes, template: Template, label: str | None = None, kind: KeyType = KeyType.AES
+) -> Any:
+    """A secret key from under an AES key; it is an AES key unless its kind is told."""
+    return _unwrapped(kek, wrapped, template, label, Mechanism.AES_KEY_WRAP, kind=kind)
 
 
 def unwrap_private(kek: Any, wrapped: bytes, mechanism: Mechanism, template: Template, label: str | None = None) -> Any:
@@ -42,11 +44,17 @@ def unwrap_private(kek: Any, wrapped: bytes, mechanism: Mechanism, template: Tem
 
 
 def _unwrapped(
-    key: Any, wrapped: bytes, template: Template, label: str | None, mechanism: Mechanism, parameter: Any = None
+    key: Any,
+    wrapped: bytes,
+    template: Template,
+    label: str | None,
+    mechanism: Mechanism,
+    parameter: Any = None,
+    kind: KeyType = KeyType.AES,
 ) -> Any:
     return key.unwrap_key(
         ObjectClass.SECRET_KEY,
-        KeyType.AES,
+        kind,
         wrapped,
         label=label,
         mechanism=mechanism,

@@ -229,18 +229,6 @@ def test_labels_of_the_wrong_kind_or_algorithm_are_refused(keeper: Keeper) -> No
         keeper.vault.derive_master(replace(MASTER, kind="KRK"))
 
 
-def test_a_3des_set_is_made_or_refused_with_a_sentence_that_says_what_to_do(keeper: Keeper) -> None:
-    keeper.stock(BundlePurpose.ISSUE)
-    label = replace(KRK, algorithm="3DES")
-    if keeper.vault.instant:
-        handle, _ = keeper.vault.mint_krk(label)
-        keeper.vault.forget((handle,))
-        return
-    for make in (lambda: keeper.vault.mint_krk(label), lambda: keeper.vault.derive_master(replace(label, kind="MK"))):
-        with pytest.raises(VaultError, match="3DES sets for SCP02 are not made in a token"):
-            make()
-
-
 def test_challenges_have_8_bytes_and_do_not_repeat(keeper: Keeper) -> None:
     challenges = {keeper.vault.challenge() for _ in range(100)}
     assert {len(one) for one in challenges} == {8}
