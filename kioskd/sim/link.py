@@ -24,7 +24,7 @@ class Wire:
     scheduler: Scheduler
     some: random.Random
     struck: Callable[[Kind], None]
-    every: int = 1  # so many messages to one that is written as JSON and read again
+    every: int = 8  # so many messages to one that is written as JSON and read again
     sent: int = 0
 
     def copied(self, message: Any) -> Any:
