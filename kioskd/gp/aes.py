@@ -9,7 +9,7 @@ from kioskd.secret import Secret
 
 
 class AESKey:
-    """A `BlockKey` in memory. What OpenSSL makes of the key is kept: to make it takes ten times as long as to use it."""
+    """A `BlockKey` in memory. What OpenSSL makes of the key is kept: making it takes ten times as long as using it."""
 
     __slots__ = ("_block", "_mac", "_secret")
 
