@@ -256,6 +256,8 @@ class World:
         epoch = tables.mark_restored(given)
         self.server.tables = tables
         self._restoring = False
+        # A copy from before is never put back again: the store's epoch would not rise a second time.
+        self._backups = [tables.copy()]
         self.place.log(f"restored, epoch {epoch}")
 
     def _share(self, card: HeldCard) -> None:

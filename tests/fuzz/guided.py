@@ -5,6 +5,7 @@ two GiB end it with an input on the screen; otherwise it ends with 0.
 """
 
 import argparse
+import contextlib
 import logging
 import sys
 import tempfile
@@ -27,10 +28,8 @@ def feed(reader: Reader, folder: Path, seconds: int, seed: int) -> None:
     refusals: tuple[type[Exception], ...] = (NotARow, *reader.errors)
 
     def one(raw: bytes) -> None:
-        try:
+        with contextlib.suppress(refusals):
             reader.read(raw)
-        except refusals:
-            pass
 
     corpus = folder / "corpus"
     corpus.mkdir()
