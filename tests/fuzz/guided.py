@@ -28,7 +28,7 @@ def feed(reader: Reader, folder: Path, seconds: int, seed: int) -> None:
     refusals: tuple[type[Exception], ...] = (NotARow, *reader.errors)
 
     def one(raw: bytes) -> None:
-        with contextlib.suppress(refusals):
+        with contextlib.suppress(*refusals):
             reader.read(raw)
 
     corpus = folder / "corpus"
