@@ -73,6 +73,8 @@ class Office:
     tallies: dict[str, int] = field(default_factory=dict)  # outcomes since the start, by name
     recoveries: dict[str, deque[float]] = field(default_factory=dict)  # when, by terminal
     taps: UnderWay = field(default_factory=UnderWay)
+    monotonic: Callable[[], float] = time.monotonic  # seconds; a simulation has a time of its own
+    now: Callable[[], float] = time.time  # seconds since 1970
 
     async def in_vault(self, job: Callable[..., T], *args: Any) -> T:
         """Calls a vault verb: at once if the vault is instant, in the vault's worker if the call may wait."""
@@ -82,7 +84,7 @@ class Office:
 
     def admit_recovery(self, terminal: str) -> None:
         """Counts one recovery of a replacement set; `TapEnds` if the terminal has had too many of late."""
-        times, now = self.recoveries.setdefault(terminal, deque()), time.monotonic()
+        times, now = self.recoveries.setdefault(terminal, deque()), self.monotonic()
         while times and times[0] < now - RECOVERIES_S:
             times.popleft()
         if len(times) >= RECOVERIES:

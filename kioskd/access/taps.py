@@ -1,7 +1,6 @@
 """What happens at a tap, seen from the access server: late reports, then who the card is, then what it is due."""
 
 import logging
-import time
 
 from kioskd.access.office import ATTEMPTS, Answerer, Office, TerminalLine
 from kioskd.drive import drive
@@ -147,7 +146,7 @@ async def _rotate(answerer: Answerer, desk: Desk, holdings: Holdings, outcome: s
 
 async def _check_campaign(office: Office, epoch: int, generation: int) -> None:
     """Refuses a card that is not begun outside its campaign's window; a begun card is finished whatever the window."""
-    campaign, now = await office.store.campaign(epoch, generation), int(time.time())
+    campaign, now = await office.store.campaign(epoch, generation), int(office.now())
     if campaign is None:
         raise CampaignOver(f"no campaign is armed that brings epoch {epoch} to generation {generation}")
     if now < campaign.not_before:

@@ -114,7 +114,7 @@ class SqliteJournal:
             self._connection.execute(f"PRAGMA synchronous = {synchronous}")
             with self._connection:
                 result = job()
-        except (sqlite3.Error, ValueError, Malformed) as wrong:
+        except (sqlite3.Error, ValueError, TypeError, RecursionError, Malformed) as wrong:
             raise JournalFailed(f"{self._path}: {wrong}") from wrong
         # A cursor that dies in another thread resets the connection's error: a failed write would look like a good one.
         assert not isinstance(result, sqlite3.Cursor), "a cursor never leaves the worker"

@@ -225,7 +225,7 @@ def _make_sqlite_durable(engine: sql.Engine) -> None:
 def _record(kind: str, body: str) -> Record:
     try:
         record: Record = from_plain(RECORD_KINDS[kind], json.loads(body), kind)
-    except (KeyError, ValueError, Malformed) as wrong:
+    except (KeyError, ValueError, TypeError, RecursionError, Malformed) as wrong:
         raise StoreFailed(f"store: a record of kind {kind} does not read: {wrong}") from wrong
     return record
 

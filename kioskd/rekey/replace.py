@@ -54,7 +54,7 @@ def _replace_once(desk: Desk, state: CardState, hearsay: KeyInformation | None, 
     session = yield from open_krk(desk, state, hearsay)
     new = state.proven_master
     if new is not None and _is_to_drop(desk.subject, state, new, generation):
-        others = _to_delete(state, session.opened.greeting.kvn, hearsay)
+        others = _to_delete(desk.subject, state, session.opened.greeting.kvn, hearsay, generation)
         deletes = tuple(kvn for kvn in others if kvn != new.kvn)
         plan = Plan(Purpose.DROP, deletes, read_keys=True, greets=(new.kvn,), unlocks=True, locks=True)
     elif _worth_proving(state, hearsay, generation):
@@ -81,11 +81,14 @@ def conclude(subject: Subject, state: CardState, found: Found, purpose: Purpose,
 
 
 def settle(subject: Subject, report: Report) -> Conversation[bool]:
-    """Judges a report that comes without its conversation, and closes the case if it may; False: not our script."""
+    """Judges a report that comes without its conversation, and closes the case if it may; False: not our script.
+
+    One of a store that was lost proves nothing any more: its terminal may forget it.
+    """
     state = fold((yield from Recall()))
     intent = state.intent(report.number, report.digest)
     if intent is None:
-        return False
+        return 0 < report.number <= state.floor
     if intent.number in state.found:
         # Who judged it may have died before it closed the case.
         yield from _conclude_late(subject, state, intent)
@@ -102,6 +105,8 @@ def _conclude_late(subject: Subject, state: CardState, intent: Intent) -> Conver
     if intent.purpose.of_rotation:
         yield from conclude_rotation(subject, state, found)
         return
+    if intent.purpose in (Purpose.ISSUE_MASTER, Purpose.ISSUE_KRK):
+        return  # the factory set may still be there, and a card without response MAC would not say so
     if found.proven_master is not None and state.registered is not None and state.proven_krk is not None:
         yield from conclude(subject, state, found, intent.purpose, found.proven_master.generation)
 
@@ -139,7 +144,7 @@ def _install(
     """Delete every set but the KRK (or put the new one in the old one's place, or beside it); greet the new one."""
     master = MasterRef(generation, subject.profile.master_kvn(generation), state.next_install)
     handle = yield from DeriveMaster(subject.master_label(master))
-    deletes, replaces = _to_delete(state, session.opened.greeting.kvn, hearsay), 0
+    deletes, replaces = _to_delete(subject, state, session.opened.greeting.kvn, hearsay, generation), 0
     match _order(subject, state, hearsay, master):
         case Order.RENUMBER:
             replaces = _present(state, hearsay, master)
@@ -181,13 +186,20 @@ def _present(state: CardState, hearsay: KeyInformation | None, master: MasterRef
     return next((one.kvn for one in reversed(state.masters) if one.kvn in there), 0)
 
 
-def _to_delete(state: CardState, krk_kvn: int, hearsay: KeyInformation | None) -> tuple[int, ...]:
+def _to_delete(
+    subject: Subject, state: CardState, krk_kvn: int, hearsay: KeyInformation | None, generation: int
+) -> tuple[int, ...]:
     """Our master sets that may be there, then the sets that nobody knows; never the KRK or a bystander."""
     assert state.registered is not None
     kept = {krk_kvn} | {entry.kvn for entry in state.registered.bystanders}
     ours = list(dict.fromkeys(one.kvn for one in state.masters))
     # Hearsay may name anything: some cards read version 00 as all of them.
-    unknown = sorted(deletable(hearsay.kvns if hearsay else frozenset()) - set(ours))
+    there = deletable(hearsay.kvns if hearsay else frozenset())
+    if not there and state.doubtful and state.closed is not None:
+        # A lost store may have brought it to any generation since, and the card does not say what it holds.
+        since = range(state.closed.master.generation, generation)
+        there = frozenset(subject.profile.master_kvn(one) for one in since)
+    unknown = sorted(there - set(ours))
     return tuple(kvn for kvn in (*ours, *unknown) if kvn not in kept)[:MAX_DELETES]
 
 

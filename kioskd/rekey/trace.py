@@ -35,7 +35,7 @@ class TracedCommand:
             raise Malformed(f"trace: a line of {len(line)} characters")
         try:
             plain = json.loads(line)
-        except ValueError as wrong:
+        except (ValueError, RecursionError) as wrong:
             raise Malformed("trace: a line is not JSON") from wrong
         read: TracedCommand = from_plain(cls, plain, "trace")
         if len(read.header) != 4:

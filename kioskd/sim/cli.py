@@ -1,4 +1,4 @@
-"""`kioskd sim card`: the virtual card in a virtual reader, at a test engineer's word."""
+"""`kioskd sim`: the virtual card in a virtual reader at a test engineer's word; many of them in virtual time."""
 
 import argparse
 import contextlib
@@ -12,6 +12,7 @@ from pathlib import Path
 from kioskd.config import load_yaml
 from kioskd.errors import KioskError, NoCard
 from kioskd.gp.apdu import INS
+from kioskd.sim import run_cli
 from kioskd.virtual.card import Tear, VirtualCard
 from kioskd.virtual.card_options import CardOptions
 from kioskd.virtual.pcscd import PrivatePcscd
@@ -38,7 +39,7 @@ class SimulatedCard:
 
 
 def main(argv: list[str]) -> int:
-    """Runs the card until quit; 2 with one sentence for anything that cannot be done."""
+    """Runs a tool to its end; 2 with one sentence for anything that cannot be done."""
     parser = argparse.ArgumentParser("kioskd sim", description="tools for test engineers")
     tools = parser.add_subparsers(required=True, metavar="TOOL")
     card = tools.add_parser("card", help="the virtual card in a virtual reader", epilog=HELP)
@@ -47,15 +48,23 @@ def main(argv: list[str]) -> int:
     card.add_argument("--host", default="127.0.0.1", help="where vpcd listens")
     card.add_argument("--port", type=int, default=PORT, help=f"its port (default {PORT})")
     card.add_argument("--private", action="store_true", help="start a pcscd of its own, that nobody else sees (root)")
+    run = tools.add_parser("run", help="many cards, kiosks and campaigns in virtual time, under random faults")
+    run_cli.add_arguments(run)
+    card.set_defaults(work=_card)
+    run.set_defaults(work=run_cli.sim_run)
     args = parser.parse_args(argv)
     try:
-        options = load_yaml(SimulatedCard, args.options) if args.options else SimulatedCard()
-        with _reader(args) as connect:
-            hand = CardInReader(VirtualCard(args.state, options.card), connect, options.pace)
-            _obey(hand)
+        return int(args.work(args))
     except KioskError as wrong:
         print(wrong, file=sys.stderr)
         return 2
+
+
+def _card(args: argparse.Namespace) -> int:
+    options = load_yaml(SimulatedCard, args.options) if args.options else SimulatedCard()
+    with _reader(args) as connect:
+        hand = CardInReader(VirtualCard(args.state, options.card), connect, options.pace)
+        _obey(hand)
     return 0
 
 

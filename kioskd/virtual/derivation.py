@@ -75,14 +75,16 @@ def krk_values(krkdb: Secret, rnd: Secret, label: KeyLabel) -> KeyValues:
     if len(rnd) != RND_BYTES:
         raise VaultError(f"RND has {RND_BYTES} bytes, not {len(rnd)}")
     members = (*KeyRole, *((UNLOCK,) if label.unlock else ()))
-    keys = (_krk(AESKey(krkdb), AESKey(rnd), label, member) for member in members)
+    block, wrapping = AESKey(krkdb), AESKey(rnd)
+    keys = (_krk(block, wrapping, label, member) for member in members)
     return KeyValues(*keys, algorithm=label.algorithm)
 
 
 def master_values(mkdb: Secret, label: KeyLabel) -> KeyValues:
     """The master key set of a card."""
     check_label(label, "MK")
-    return KeyValues(*(_master(AESKey(mkdb), label, role) for role in KeyRole), algorithm=label.algorithm)
+    block = AESKey(mkdb)
+    return KeyValues(*(_master(block, label, role) for role in KeyRole), algorithm=label.algorithm)
 
 
 def factory_values(factory: FactoryKeys, kdd: bytes) -> KeyValues:

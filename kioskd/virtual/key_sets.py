@@ -31,10 +31,10 @@ class KeySets(Custody):
         krkdb, spki = self._held().issuing(label.number)
         public = load_public(spki)
         if isinstance(public, rsa.RSAPublicKey):
-            rnd = Secret(secrets.token_bytes(RND_BYTES))
+            rnd = Secret(self._random(RND_BYTES))
             cryptogram = sealed_rnd(label, public.encrypt(rnd.reveal(), OAEP))
         else:
-            ephemeral = ec.generate_private_key(ec.SECP256R1())
+            ephemeral = self._ephemeral()
             rnd = Secret(ephemeral.exchange(ec.ECDH(), public))
             point = ephemeral.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
             cryptogram, label = agreed_rnd(label, point)
@@ -67,6 +67,13 @@ class KeySets(Custody):
         if self._loaded is None or self._loaded[0] is not private:
             self._loaded = (private, load_pair(private))
         return self._loaded[1]
+
+    def _random(self, size: int) -> bytes:
+        """Fresh random bytes; a simulation has its own."""
+        return secrets.token_bytes(size)
+
+    def _ephemeral(self) -> ec.EllipticCurvePrivateKey:
+        return ec.generate_private_key(ec.SECP256R1())
 
     def _next(self) -> int:
         """A handle that never was: key sets and channels share one numbering."""

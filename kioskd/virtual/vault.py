@@ -3,7 +3,6 @@
 It is the default, and what a token must match: the same labels and figures, handles in, wrapped things out.
 """
 
-import secrets
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -63,7 +62,7 @@ class SoftVault(KeySets):
 
     def challenge(self, size: int = S8_BYTES) -> bytes:
         """Fresh random bytes: 8, or 16 for S16."""
-        return secrets.token_bytes(size)
+        return self._random(size)
 
     def proves(self, handle: KeyHandle, host_challenge: bytes, answer: bytes) -> bool:
         """Whether the INITIALIZE UPDATE answer's cryptogram is that of the key set; `Malformed` if it is none."""
@@ -102,14 +101,14 @@ class SoftVault(KeySets):
             return tuple(wrapped_scp02(opened, value, des=values.des) for value in values.members)
         if values.des:
             raise VaultError("a 3DES set is not put over SCP03")
-        return tuple(_wrapped(opened.static.keys.dek, value, zero_kcv) for value in values.members)
+        return tuple(self._wrapped(opened.static.keys.dek, value, zero_kcv) for value in values.members)
 
     def wrap_unlock_key(self, channel: ChannelHandle) -> bytes:
         """The unlock key of the channel's key set under its own DEK; `VaultError` without one."""
         opened = self._channel(channel)
         if isinstance(opened, SCP02Opened) or opened.static.unlock is None:
             raise VaultError("the key set of this channel has no unlock key")
-        return _wrapped(opened.static.keys.dek, opened.static.unlock, zero_kcv=False).ciphertext
+        return self._wrapped(opened.static.keys.dek, opened.static.unlock, zero_kcv=False).ciphertext
 
     def wrap_commands(self, channel: ChannelHandle, commands: tuple[CommandAPDU, ...]) -> WrappedScript:
         """EXTERNAL AUTHENTICATE and the commands; the channel is dead afterwards."""
@@ -150,6 +149,13 @@ class SoftVault(KeySets):
             self._sets.pop(handle, None)
             self._channels.pop(handle, None)
 
+    def _wrapped(self, dek: BlockKey, value: Secret, zero_kcv: bool) -> KeyField:
+        """One key under a data encryption key; one of 24 bytes is filled to whole blocks with random bytes."""
+        filled = Secret(value.reveal() + self._random(-len(value) % BLOCK_BYTES))
+        ciphertext = dek.encrypt_cbc(_ZERO_IV, filled.reveal())
+        check = kcv_aes_zero if zero_kcv else kcv_aes
+        return KeyField(AES_TYPE, ciphertext, len(value), check(AESKey(value)))
+
     def _channel(self, handle: ChannelHandle) -> "_Channel | SCP02Opened":
         if handle not in self._channels:
             raise VaultError(f"channel {handle} is not known, was forgotten or is spent")
@@ -161,7 +167,7 @@ class SoftVault(KeySets):
         return self._seal_under(_RESPONSES, Secret(content))
 
     def _seal_under(self, what: bytes, content: Secret) -> bytes:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
+        nonce = self._random(_NONCE_BYTES)
         return nonce + AESGCM(self._held().journal.reveal()).encrypt(nonce, content.reveal(), what)
 
     def _unseal_under(self, what: bytes, sealed: bytes) -> Secret:
@@ -190,11 +196,3 @@ def _proven(session: SessionKeys, host_challenge: bytes, answer: InitializeUpdat
 def _value(key: BlockKey) -> Secret:
     assert isinstance(key, AESKey)  # `derive_session_keys` makes them in memory
     return key.secret
-
-
-def _wrapped(dek: BlockKey, value: Secret, zero_kcv: bool) -> KeyField:
-    """One key under a data encryption key; one of 24 bytes is filled to whole blocks with random bytes."""
-    filled = Secret(value.reveal() + secrets.token_bytes(-len(value) % BLOCK_BYTES))
-    ciphertext = dek.encrypt_cbc(_ZERO_IV, filled.reveal())
-    check = kcv_aes_zero if zero_kcv else kcv_aes
-    return KeyField(AES_TYPE, ciphertext, len(value), check(AESKey(value)))
