@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from tests.faults.ending import judge_ending, overcharged
 from tests.faults.folding import Key, key_of
-from tests.faults.joined import TapRun, at_once
+from tests.faults.joined import TapRun
 from tests.faults.scenarios import Scenario, World
+from tests.faults.stopped import at_once
 from tests.faults.table import faults_at
 
 ELSEWHERE = {"k1": "k2", "k2": "k1", "k9": "k1"}
@@ -152,6 +153,7 @@ class _Explorer:
                         self._from(reached, terminal, used, prefix, run, again, number + 1)
 
     def _tap(self, world: World, terminal: str, faults: dict[int, str], deeper: bool) -> TapRun:
+        self.scenario.vault.trim()
         run = TapRun(self.scenario, world.fork(), faults, terminal, [] if deeper else None)
         run.run()
         self.seen.runs += 1

@@ -4,8 +4,7 @@ The terminal's half and the server's half die apart: a relay goes on to its end 
 terminal. A write counts when it is synced. Nothing waits, nothing is drawn: the same schedule makes the same run.
 """
 
-import hashlib
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -17,22 +16,20 @@ from kioskd.gp.executive import STATE_TAG
 from kioskd.ports import Store, Vault
 from kioskd.rekey.asks import Ask, Conversation, Elapsed, KeepReport, NoteInDoubt, Transmit
 from kioskd.rekey.profile import Lock
-from kioskd.rekey.records import HandedBack, Intent, Restored
+from kioskd.rekey.records import Intent
 from kioskd.rekey.relay import CardSession, RelayPolicy, exchange, relay
 from kioskd.rekey.wire import WIRE_VERSION, CardReport, End, Head, Report, Script, Tap
 from tests.faults.halves import StoreHalf, VaultHalf
 from tests.faults.lies import bent, keys_told, planted
+from tests.faults.line import Dies, Line, finish
 from tests.faults.remembered import Node
 from tests.faults.scenarios import EMPTY, Notes, Scenario, World
+from tests.faults.stopped import restore
 
 TAGS = (0x9F7F, 0x66, 0xE0, 0x42, 0x45, 0xCF)
 CHANGING = (INS.DELETE, INS.PUT_KEY, INS.SET_STATUS, INS.SEAL)
 _FAR = 10**9
 _OK = b"\x90\x00"
-
-
-class Dies(BaseException):
-    """Somebody's process ends here; nothing may catch it and go on."""
 
 
 @dataclass(slots=True)
@@ -62,6 +59,7 @@ class TapRun:
     _node: Node | None = None
     _script: Script | None = None
     _step: int = 0
+    _unkept: bool = False  # a note is on the disk, its answers are not
     _lies: dict[int, Any] = field(default_factory=dict)
     _began: World | None = None
 
@@ -205,7 +203,7 @@ class TapRun:
 
     def relay(self, script: Script, session: CardSession) -> tuple[Report, CardSession]:
         """Runs a script in this card connection."""
-        self._script, self._step, self._lies, self._in_relay = script, -1, {}, True
+        self._script, self._step, self._lies, self._in_relay, self._unkept = script, -1, {}, True, False
         try:
             report, session = self._follow(relay(script, policy(self.scenario), session))
         except JournalFailed:
@@ -213,6 +211,8 @@ class TapRun:
             return Report(script.number, script.digest, End.REFUSED, ()), session
         finally:
             self._in_relay = False
+        if self._unkept:
+            self.wrong.append("answers went up that are not on the disk")
         if self._lies:
             told = (self._lies[at](raw) if at in self._lies else raw for at, raw in enumerate(report.answers))
             report = replace(report, answers=tuple(told))
@@ -227,11 +227,13 @@ class TapRun:
         world.note(self.terminal, Notes((*notes.reports, row), kept))
         self.at("note: sync")
         world.sync(self.terminal)
+        self._unkept = True
 
     def _keep(self, report: Report) -> None:
         assert self._script is not None
+        self._unkept = False
         if self.at("keep") == "journal-fails":
-            return
+            return  # the note stands: nothing turns back a card that is begun
         world, notes = self.world, self.world.written.get(self.terminal, EMPTY)
         others = tuple(one for one in notes.reports if one.report.digest != self._script.digest)
         world.note(self.terminal, Notes((*others, CardReport(self._script.card, report)), notes.cryptograms))
@@ -289,7 +291,8 @@ class TapRun:
             self.wrong.append("a card-changing command without an intent")
         if not any(one.report.digest == script.digest for one in notes.reports):
             self.wrong.append("a card-changing command without a note on the disk")
-        if script.cryptogram is not None and script.cryptogram not in notes.cryptograms:
+        cryptogram = intent.cryptogram if intent is not None else script.cryptogram
+        if cryptogram is not None and cryptogram not in notes.cryptograms:
             self.wrong.append("a KRK whose cryptogram is not on the terminal's disk")
 
     # --- between the two ---
@@ -319,84 +322,11 @@ class TapRun:
         return self.world.drawn
 
 
-@dataclass(slots=True)
-class Line:
-    """The server's way to the terminal."""
-
-    run_: TapRun
-    session: CardSession = field(default_factory=CardSession)
-
-    async def run(self, script: Script, fence: int) -> Report:
-        """Sends a script; its report, as the terminal tells it."""
-        tap = self.run_
-        fault = tap.at("script")
-        tap.look()
-        tap.late = tap.late or fault == "late"
-        try:
-            report, self.session = tap.relay(script, self.session)
-            if fault == "doubled" and not tap.kiosk_dead:
-                again, self.session = tap.relay(script, self.session)
-                if script.number and again.end is not End.REFUSED:
-                    tap.wrong.append("a script ran twice")
-        except Dies:
-            tap.after_script()
-            raise LinkLost("the terminal died") from None
-        fault = tap.at("report")
-        tap.after_script()
-        tap.look()
-        if fault == "withheld":
-            raise LinkLost("no report came")
-        if fault == "doubled":
-            tap.settle(CardReport(script.card, report))
-        return report
-
-    async def acknowledge(self, number: int, digest: bytes) -> None:
-        """Tells the terminal that a report is durable here."""
-        self.run_.forget(number, digest)
-
-
-def restore(world: World, backup: World) -> None:
-    """The store is what it was at the backup; whoever put it back says so, and hands the cryptograms back."""
-    world.records = (*backup.records, Restored(backup.state.store_epoch + 1))
-    world.fence = backup.fence
-    for notes in world.written.values():
-        known = world.state.krks
-        world.records = (*world.records, *(HandedBack(one) for one in notes.cryptograms if one not in known))
-
-
-def at_once(fault: str, run: TapRun, number: int) -> World | None:
-    """What a fault at a step leaves if everybody stops there and then: known from the run that went on."""
-    if fault not in ("power-cut", "kill-server", "restored") or run.snapshots is None:
-        return None
-    if fault != "power-cut" and run.relaying[number]:
-        return None
-    world = run.snapshots[number].fork()
-    if fault == "power-cut":
-        world.lose_power(run.terminal)
-    if fault == "restored":
-        restore(world, run.snapshots[0])
-    return world
-
-
-def finish(work: Coroutine[Any, Any, Any]) -> Any:
-    """Runs a coroutine that never waits."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("it waited")
-
-
 def policy(scenario: Scenario) -> RelayPolicy:
     """What a terminal for this card lets through."""
     executive = scenario.profile.lock is Lock.EXECUTIVE
     tags = (*TAGS, STATE_TAG) if executive else TAGS
     return RelayPolicy((scenario.profile.aid,), scenario.profile.level, tags, executive)
-
-
-def challenge(number: int, size: int) -> bytes:
-    """The challenge of that number."""
-    return hashlib.sha256(b"host" + number.to_bytes(8)).digest()[:size]
 
 
 def clean_tap(scenario: Scenario, world: World, terminal: str) -> str:
@@ -405,14 +335,6 @@ def clean_tap(scenario: Scenario, world: World, terminal: str) -> str:
     outcome = run.run()
     assert not run.wrong, run.wrong
     return outcome
-
-
-def deliver(scenario: Scenario, world: World, terminal: str) -> list[str]:
-    """The terminal's link is there again: all that waits goes up."""
-    run = TapRun(scenario, world, terminal=terminal)
-    for one in world.written.get(terminal, EMPTY).reports:
-        run.settle(one)
-    return run.wrong
 
 
 def _name(command: bytes) -> str:

@@ -20,7 +20,8 @@ from tests.rekey.vaults import Keys, armed, everything
 
 T = TypeVar("T")
 
-KEPT = 200_000
+KEPT = 30_000
+"""So many answers are remembered, of a card or of a vault, before all are forgotten."""
 
 
 class FailingCard(VirtualCard):
@@ -109,11 +110,16 @@ class RememberedVault:
 
     def _once(self, question: tuple[Any, ...], ask: Callable[[], T]) -> T:
         if question not in self._known:
-            if len(self._known) > KEPT:
-                self._known.clear()
             self._known[question] = ask()
         known: T = self._known[question]
         return known
+
+    def trim(self) -> None:
+        """Between two runs: forgets what it remembers, if that is too much."""
+        if len(self._known) > KEPT:
+            self._known.clear()
+            self._numbers.clear()
+            self._channels.clear()
 
     def set_of(self, verb: str, name: Any) -> KeyHandle:
         """`derive_master` or `factory_set`; their handles are kept."""

@@ -34,10 +34,13 @@ def test_whatever_is_cut_wherever_the_card_opens_and_the_next_taps_finish_it(pla
     assert schedules > at_least
 
 
-def test_any_single_fault_of_the_main_kind_is_repaired_by_one_clean_tap() -> None:
-    seen = explore(scenarios()[f"replace/{MAIN}"], 1)
+@pytest.mark.parametrize(("operation", "at_least"), [("adopt", 300), ("issue", 600), ("replace", 300), ("rotate", 600)])
+def test_any_single_fault_of_the_main_kind_is_repaired(operation: str, at_least: int) -> None:
+    """By one clean tap; only a store that forgot a rotation takes two, the second when its epoch is armed."""
+    seen = explore(scenarios()[f"{operation}/{MAIN}"], 1)
     assert_unharmed([seen])
-    assert seen.total > 300 and set(seen.repairs) == {1}
+    assert seen.total > at_least
+    assert max(seen.repairs) == 1 or seen.slowest.endswith("restored")
 
 
 def test_folded_states_are_those_that_single_schedules_end_in() -> None:

@@ -3,27 +3,17 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.mutants.seeds import SEEDS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = "tests/cards/test_cuts.py"
 CUTS = "tests/rekey/test_single_cuts.py"
 INVARIANTS = "tests/rekey/test_invariants.py"
 ROTATION = "tests/rekey/test_rotation.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One change of one file, and the test that must notice it."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    killer: str
 
 
 MUTANTS = (
@@ -197,6 +187,7 @@ MUTANTS = (
         "        if request.policy > self._policy.version:\n",
         "tests/ceremony/test_ceremony.py::test_a_new_policy_ends_what_was_asked_under_the_old_one",
     ),
+    *SEEDS,
 )
 
 
