@@ -97,8 +97,8 @@ class StoreHalf:
         return self._run.world.charges.get(terminal, 0)
 
 
-class VaultHalf:
-    """`ports.Vault`: each verb is a step and may fail."""
+class KeysHalf:
+    """`ports.KeySource`: each verb is a step and may fail."""
 
     instant = True
     __slots__ = ("_run", "_vault")
@@ -139,6 +139,12 @@ class VaultHalf:
         """The factory set."""
         self._enter("factory_set")
         return self._vault.set_of("factory_set", name)
+
+
+class VaultHalf(KeysHalf):
+    """`ports.Vault`."""
+
+    __slots__ = ()
 
     def proves(self, handle: KeyHandle, host_challenge: bytes, answer: bytes) -> bool:
         """Whether the cryptogram is that of the set."""
