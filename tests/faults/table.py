@@ -54,6 +54,8 @@ def _of_operation(name: str, scenario: Scenario) -> Iterator[str]:
     if name in ("campaign", "identify"):
         yield "window-closes"
     if name == "identify":
-        yield from ("planted", "lie-new-keys", "lie-old-keys", "lie-short")
+        yield "planted"
+    if name == "tap":
+        yield from ("lie-new-keys", "lie-old-keys", "lie-short")
     if name != "identify":
         yield "restored"

@@ -96,7 +96,7 @@ SEEDS = (
         "rekey/evidence.py",
         "or none\n        return not subject.profile.response_mac\n",
         "or none\n        return True\n",
-        REPLACE,
+        "tests/rekey/test_attacks_by_liars.py::test_any_two_lies_about_a_card_with_a_planted_key_set_do_not_hide_it",
     ),
     Mutant(
         "acknowledged before it is judged",
