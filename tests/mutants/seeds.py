@@ -127,12 +127,11 @@ SEEDS = (
         REPLACE,
     ),
     Mutant(
-        "DELETE of the newest candidate alone",
-        "rekey/replace.py",
-        "    ours = list(dict.fromkeys(one.kvn for one in state.masters))\n",
-        "    ours = [one.kvn for one in state.masters[-1:]]\n",
-        "tests/rekey/test_attacks_by_numbers.py::"
-        "test_a_torn_card_is_finished_by_any_newer_generation_also_one_in_the_slot_of_the_torn_one",
+        "DELETE of the next key version number",
+        "rekey/script.py",
+        "[(Act.DELETE, delete_key(KVN(kvn)), _GONE) for kvn in plan.deletes]\n",
+        "[(Act.DELETE, delete_key(KVN(kvn ^ 1)), _GONE) for kvn in plan.deletes]\n",
+        REPLACE,
     ),
     Mutant(
         "the attempt budget ignored",
@@ -190,7 +189,7 @@ SEEDS = (
         "rekey/records.py",
         "        return self.store_epoch > 0 and self.settled <= self.floor\n",
         "        return self.store_epoch > self.settled\n",
-        REPLACE,
+        "tests/rekey/test_restored_store.py::test_a_card_that_was_replaced_after_the_backup_is_proven_again",
     ),
     Mutant(
         "a campaign is disarmed with open cases",
