@@ -152,7 +152,6 @@ class Found:
     forged: bool = False
     locked: bool | None = None  # whether the card was locked as its profile says, under response MAC; None: not read
     told: tuple[KeyEntry, ...] | None = None  # the key information of a card without response MAC: hearsay
-
     refused_put: bool = False  # the card answered PUT KEY with 6A80: hearsay, good for trying the other layout
 
     def and_also(self, other: "Found") -> "Found":
@@ -376,25 +375,26 @@ class CardState:
 def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardState:
     """The state that a card's records amount to, on top of `state` if one is given."""
     state = state or CardState()
+    registered, closed, blocked, krk_floor = state.registered, state.closed, state.blocked, state.krk_floor
+    intents, found, returned, store_epoch = [*state.intents], {**state.found}, [*state.returned], state.store_epoch
     for record in records:
         match record:
             case Registered():
-                state = replace(state, registered=record)
+                registered = record
             case Intent():
-                state = replace(state, intents=tuple(sorted((*state.intents, record), key=lambda one: one.number)))
+                intents.append(record)
             case Found():
-                known = state.found.get(record.number)
-                both = record if known is None else known.and_also(record)
-                state = replace(state, found={**state.found, record.number: both})
-            case Closed() if record.number >= state.settled:
-                answered = record.krk_proof is KrkProof.CRYPTOGRAM
-                state = replace(state, closed=record, krk_floor=record.krk.install if answered else state.krk_floor)
+                known = found.get(record.number)
+                found[record.number] = record if known is None else known.and_also(record)
             case Closed():
-                pass  # an older script's proof, overtaken
+                if closed is None or record.number >= closed.number:  # else an older script's proof, overtaken
+                    closed, answered = record, record.krk_proof is KrkProof.CRYPTOGRAM
+                    krk_floor = record.krk.install if answered else krk_floor
             case Restored(epoch):
-                state = replace(state, store_epoch=max(epoch, state.store_epoch))
+                store_epoch = max(epoch, store_epoch)
             case Blocked(reason):
-                state = replace(state, blocked=reason)
+                blocked = reason
             case HandedBack(cryptogram):
-                state = replace(state, returned=(*state.returned, cryptogram))
-    return state
+                returned.append(cryptogram)
+    intents.sort(key=lambda one: one.number)
+    return CardState(registered, tuple(intents), found, closed, store_epoch, tuple(returned), blocked, krk_floor)

@@ -11,7 +11,7 @@ from kioskd.gp.keyinfo import KeyInformation
 from kioskd.rekey.asks import Conversation, DeriveMaster, Recall, Remember
 from kioskd.rekey.evidence import Subject, audit_of, deletable, finishes, judge, krk_of
 from kioskd.rekey.profile import Operation, Order
-from kioskd.rekey.records import CardState, Closed, Found, Intent, MasterRef, Purpose, Receipt, fold
+from kioskd.rekey.records import Act, CardState, Closed, Found, Intent, MasterRef, Purpose, Receipt, fold
 from kioskd.rekey.rotate import conclude_rotation, open_krk
 from kioskd.rekey.script import MAX_DELETES, Desk, Plan, Verified, check_fit, run
 from kioskd.rekey.wire import Report
@@ -69,10 +69,13 @@ def _replace_once(desk: Desk, state: CardState, hearsay: KeyInformation | None, 
 
 def conclude(subject: Subject, state: CardState, found: Found, purpose: Purpose, generation: int) -> Conversation[None]:
     """Closes the case if `found`, evidence about the newest script, proves the card finished."""
-    assert state.last is not None
-    krk = krk_of(state, state.last)
-    if found.number != state.last.number or not state.open or not finishes(subject, state, found, krk, generation):
+    last = state.last
+    assert last is not None
+    krk = krk_of(state, last)
+    if found.number != last.number or not state.open or not finishes(subject, state, found, krk, generation):
         return
+    if Act.READ_KEYS not in last.acts:
+        return  # in the midst of an issuance: a card without response MAC would pass for bare of its factory set
     master = found.proven_master
     assert master is not None
     audit, trust = audit_of(subject.profile, purpose), state.trust_of(krk)

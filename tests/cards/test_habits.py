@@ -6,13 +6,13 @@ import pytest
 
 from kioskd.gp.apdu import INS
 from kioskd.rekey.profile import FactoryHabit, Order, Profile
-from kioskd.rekey.records import Audit, Blocked, Closed, KrkTrust, Purpose
+from kioskd.rekey.records import Audit, Blocked, Closed, Found, KrkTrust, Purpose
 from kioskd.rekey.wire import End, Report, Script
 from kioskd.virtual.card_options import CardOptions
 from tests.cards.matrix import DES
 from tests.rekey.test_attacks_by_cuts import cut_tap, points
 from tests.rekey.vaults import armed, issuing
-from tests.rekey.world import AttackedCard, Kiosk, World, honest_tap, memory_of, tap
+from tests.rekey.world import AttackedCard, Kiosk, World, deliver, honest_tap, memory_of, talk, tap
 
 DROPS = (Profile(factory=FactoryHabit.DROPS), CardOptions(factory_drops=True))
 FILLS = (Profile(factory=FactoryHabit.FILLS), CardOptions(factory_fills=True))
@@ -171,6 +171,20 @@ def test_a_card_of_scp02_closes_by_the_capacity_of_its_slots_or_unaudited() -> N
         later = world.fork(armed(2))
         assert tap(Kiosk(later)) == "done"
         assert closed(later).audit is audit
+
+
+def test_the_report_of_a_script_that_read_no_keys_closes_no_issuance() -> None:
+    """The server died between what it found and its acknowledgement: the factory set is on the card still."""
+    begun = world_of(Profile(**DES), CardOptions(scp=2, scp_i=0x15))
+    kiosk = Kiosk(begun, "station")
+    cut = talk(kiosk, "issue")
+    while not any(isinstance(one, Found) and one.proven_krk is not None for one in begun.log):
+        cut.step()
+    cut.cut()
+    deliver(kiosk)
+    assert begun.state.closed is None
+    assert tap(kiosk, "issue") == "issued"
+    begun.assert_finished(1)
 
 
 # --- cards from elsewhere -----------------------------------------------------------------------------------------

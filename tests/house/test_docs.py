@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kioskd.outcomes import page
 from tests.cards.page import page as cards_page
+from tests.mutants.page import page as mutants_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,3 +47,7 @@ def test_the_page_of_claims_names_every_test_that_stands_for_one() -> None:
 
 def test_the_page_of_cards_is_made_from_the_matrix() -> None:
     assert (ROOT / "docs" / "cards.md").read_text() == cards_page(), "say `make docs`"
+
+
+def test_the_page_of_seeded_mistakes_is_made_from_their_list() -> None:
+    assert (ROOT / "docs" / "mutants.md").read_text() == mutants_page(), "say `make docs`"
