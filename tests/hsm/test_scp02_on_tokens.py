@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from pkcs11 import ObjectClass
 
 from kioskd.edges.pkcs11.vault import TokenVault
 from kioskd.edges.profile_file import load_profile
@@ -123,6 +124,22 @@ def test_no_object_stays_behind_in_the_token(tmp_path: Path, kind: str) -> None:
         vault.unwrap_responses(script.sealed, script.marks, tuple(chip.run(script)[1]))
         vault.forget((factory, batch, unused, used, master))
     assert objects(vault) == before
+
+
+def test_a_factory_set_that_a_crash_left_half_there_is_added_again(tmp_path: Path) -> None:
+    vault = empty_vault("softhsm2", tmp_path / "vault")
+    assert isinstance(vault, TokenVault)
+    vault.add_factory_set("des", (Secret(key) for key in FACTORY[::-1]), des=True)
+    enc = vault._token.find(ObjectClass.SECRET_KEY, "factory des ENC")
+    assert enc is not None
+    vault._token.destroy(enc)
+    assert vault.holdings().factory_sets == ("factory",)
+    vault.add_factory_set("des", (Secret(key) for key in FACTORY), des=True)
+    chip = Chip(FACTORY)
+    channel = vault.open_channel(vault.factory_set("des"), HOST, chip.greet(), 0x03)
+    chip.run(vault.wrap_commands(channel, (get_data(0xE0),)))
+    with pytest.raises(VaultError, match="there is one under this name"):
+        vault.add_factory_set("des", (Secret(key) for key in FACTORY), des=True)
 
 
 def objects(vault: TokenVault) -> int:

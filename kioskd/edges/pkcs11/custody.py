@@ -129,8 +129,13 @@ class TokenCustody:
         kind = KeyType.DES2 if factory.of_des else KeyType.AES
         template = templates.des_factory_key() if kind is KeyType.DES2 else templates.factory_key()
         with self._token.guard("factory set"):
-            for member, value in zip(reversed(members), reversed(factory.keys), strict=True):  # ENC is there last
-                named = {Attribute.CLASS: SECRET, Attribute.KEY_TYPE: kind, Attribute.LABEL: f"factory {name} {member}"}
+            # ENC comes last and stands for the set: what is there without it is left over from a crash.
+            for member, value in zip(reversed(members), reversed(factory.keys), strict=True):
+                label = f"factory {name} {member}"
+                left_over = self._token.find(SECRET, label)
+                if left_over is not None:
+                    self._token.destroy(left_over)
+                named = {Attribute.CLASS: SECRET, Attribute.KEY_TYPE: kind, Attribute.LABEL: label}
                 self._token.session.create_object({**named, Attribute.VALUE: value.reveal(), **template})
 
     def _revive(self) -> None:

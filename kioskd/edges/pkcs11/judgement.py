@@ -63,7 +63,7 @@ def judge(token: Token) -> tuple[Finding, ...]:
             _tried("PUT KEY fields", lambda: _put_key(session), "C_WrapKey, AES-CBC"),
             _tried("check values", lambda: _check_value(session), "by AES-ECB, not CKA_CHECK_VALUE"),
             _tried(_DES_SETS, lambda: _des_sets(session), "AES_ and DES3_ECB_ENCRYPT_DATA"),
-            _tried(_DES_SESSION, lambda: _des_session(session, _des_macs), "DES3_CBC_ENCRYPT_DATA, 3DES-CBC"),
+            _tried(_DES_SESSION, lambda: _des_session(session, _des_macs), "3DES-CBC; states of the MACs cross"),
             _tried(SCP02_PUT_KEY, lambda: _des_session(session, _des_wrap), "C_WrapKey, 3DES-ECB"),
         )
 
