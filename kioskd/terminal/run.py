@@ -107,23 +107,21 @@ class Floor:
             self._enough.set()
         self._show_standing_fault()
 
+    def _note(self, event: ReaderEvent) -> None:
+        """Logs readers and a daemon of the readers that come and go; a card that does is the tap's to tell."""
+        trouble = ""
+        if event.state is ReaderState.DOWN:
+            trouble = "pcscd-down"
+        elif event.state is ReaderState.GONE:
+            trouble = "" if event.reader else "no-reader"
+        elif event.reader in self._status.readers:
+            return
+        kind = entry(MessageId.READER_CHANGED, trouble, READER=event.reader)
+        log.info("reader %s: %s", event.reader or "(any)", event.state.value, extra=kind)
+
     def _same_card(self, reader: str, tap: asyncio.Task[None] | None) -> bool:
         """Whether the card for which this tap was started has been in the reader ever since."""
         return self._taps.get(reader) is tap and self._status.readers.get(reader) in THERE
-
-    def _note(self, event: ReaderEvent) -> None:
-        """Logs what a technician may have to look at: readers and a daemon that come and go, mute cards."""
-        known, state, trouble = self._status.readers, event.state, ""
-        if state is ReaderState.MUTE:
-            trouble = "unreadable-card"
-        elif state is ReaderState.DOWN:
-            trouble = "pcscd-down"
-        elif state is ReaderState.GONE:
-            trouble = "" if event.reader else "no-reader"
-        elif event.reader in known:
-            return  # a card that comes or goes is the tap's to tell
-        kind = entry(MessageId.READER_CHANGED, trouble, READER=event.reader)
-        log.info("reader %s: %s", event.reader or "(any)", state.value, extra=kind)
 
     def _show_standing_fault(self) -> bool:
         """Out of service: no daemon, or no reader; whether it is so."""

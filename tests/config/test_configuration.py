@@ -195,7 +195,7 @@ def example(name: str, house: House, tmp_path: Path) -> str:
         *((f"{one}.crt", house.kiosk.certificate) for one in ("kiosk", "station", "access")),
         *((f"{one}.key", house.kiosk.key) for one in ("kiosk", "station", "access", "kms")),
         ("kms.pem", house.ca),
-        ("access.pass", house.kiosk.key),
+        ("access.secret", house.kiosk.key),
     ):
         (etc / target).write_bytes(source.read_bytes())
         (etc / target).chmod(0o600)
@@ -226,7 +226,10 @@ def test_what_an_example_leaves_out_is_shown_with_its_default(
     assert load_terminal(full) == load_terminal(plain)
 
 
-def test_the_example_of_the_access_server_is_usable(house: House, tmp_path: Path) -> None:
+def test_the_example_of_the_access_server_is_usable(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "etc" / "kioskd"))
     file = tmp_path / "it.yaml"
     file.write_text(example("access", house, tmp_path))
     assert isinstance(load_access(file), AccessConfig)

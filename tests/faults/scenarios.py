@@ -12,9 +12,9 @@ from kioskd.rekey.records import CardState, Record, fold
 from kioskd.rekey.wire import CardReport
 from kioskd.virtual.card_memory import CardMemory
 from kioskd.virtual.card_options import CardOptions
-from tests.faults.oracle import Oracle
 from tests.cards.matrix import RUNNING
 from tests.cards.test_habits import ELSEWHERE, HABITS
+from tests.faults.oracle import Oracle
 from tests.faults.remembered import AllKeys, RememberedCard, RememberedVault
 from tests.rekey.kinds import AES256_FROM_128, AES256_S16, Kind
 from tests.rekey.vaults import Keys, armed, both, issuing, rotating

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-PATIENCE_S = 40.0
+PATIENCE_S = 90.0
 FED = "WATCHDOG=1"
 
 

@@ -185,6 +185,7 @@ def id_of(card: VirtualCard) -> str:
 
 @pytest.mark.pcscd
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_number_of_a_tap_finds_its_story_at_both_ends(
     story: Story, replaced: tuple[dict[str, Any], VirtualCard]
 ) -> None:
@@ -207,6 +208,7 @@ def test_the_number_of_a_tap_finds_its_story_at_both_ends(
 
 @pytest.mark.pcscd
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_no_field_holds_a_whole_card_id_or_the_data_of_a_command(
     story: Story, replaced: tuple[dict[str, Any], VirtualCard]
 ) -> None:
@@ -226,6 +228,7 @@ def test_no_field_holds_a_whole_card_id_or_the_data_of_a_command(
 
 @pytest.mark.pcscd
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_journalctl_explains_an_entry(story: Story, replaced: tuple[dict[str, Any], VirtualCard]) -> None:
     tap, _ = replaced
     story.journal.add_catalogue(CATALOGUE)
@@ -235,6 +238,7 @@ def test_journalctl_explains_an_entry(story: Story, replaced: tuple[dict[str, An
 
 @pytest.mark.pcscd
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_daemon_of_the_readers_going_and_coming_is_in_the_journal(story: Story) -> None:
     story.stage.pcscd.kill()
     story.kiosk.wait_for_status("readers: none (K300 pcscd-down)")

@@ -16,7 +16,7 @@ from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.vpcd import CardInReader
 from tests.service.supervised import Supervised
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 # --- counting -----------------------------------------------------------------------------------------------------
@@ -101,6 +101,7 @@ def use_both_slots(config: Path) -> None:
 
 @pytest.mark.pcscd
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_an_access_server_that_is_told_to_stop_finishes_the_card_and_begins_no_other(stage: Stage) -> None:
     with access(stage) as server:
         server.wait_for_status("ready; terminals linked: 0; taps under way: 0")

@@ -13,7 +13,10 @@ from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.vpcd import Pace
 from tests.service.supervised import Supervised
 
-pytestmark = [pytest.mark.pcscd, pytest.mark.slow, pytest.mark.usefixtures("root_only")]
+pytestmark = [
+    *(pytest.mark.pcscd, pytest.mark.slow, pytest.mark.usefixtures("root_only")),
+    pytest.mark.timeout(400),  # on a busy machine the installation alone takes two minutes
+]
 
 HUNG = str(Path(__file__).with_name("hung.py"))
 WATCHDOG_S = 4.0
