@@ -1,0 +1,60 @@
+"""What a container is made from: the packages of this very tree, and a root that has what they depend on.
+
+Both are kept in build/packages, which git ignores: the packages by the sources' hash, the root by its packages' names.
+"""
+
+import hashlib
+import re
+import subprocess
+from pathlib import Path
+
+from tests.packages.container import ContainerFailed, run
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / "build" / "packages"
+SOURCES = (".ci/packages", "README.md", "config", "debian", "docs", "kioskd", "lock", "systemd")
+PACKAGES = ("kioskd", "kioskd-server", "kioskd-sim")
+
+
+def packages(suite: str) -> dict[str, Path]:
+    """The Debian packages by name, built now if this tree's are not there."""
+    folder = KEPT / f"{suite}-{_digest()}"
+    if not (folder / "done").exists():
+        for old in KEPT.glob(f"{suite}-*"):
+            run("rm", "-r", str(old))
+        run(str(ROOT / ".ci" / "packages"), str(folder), suite, ROOTS=str(KEPT), LINTIAN="no")
+        (folder / "done").touch()
+    return {name: next(folder.glob(f"{name}_*.deb")) for name in PACKAGES}
+
+
+def root(suite: str, made: dict[str, Path]) -> Path:
+    """A tar file: Debian with systemd and what the packages depend on, but not with them."""
+    names = {"systemd", "systemd-sysv", "dbus"}
+    for package in made.values():
+        depends = run("dpkg-deb", "-f", str(package), "Depends")
+        names |= {re.split(r"[ :|]", one.strip())[0] for one in depends.split(",")} - {*made}
+    included = ",".join(sorted(names))
+    kept = KEPT / f"root-{suite}-{hashlib.sha256(included.encode()).hexdigest()[:16]}.tar"
+    if not kept.exists():
+        KEPT.mkdir(parents=True, exist_ok=True)
+        for old in KEPT.glob(f"root-{suite}-*"):
+            old.unlink()
+        part = kept.with_suffix(".part")
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={included}", suite, "-"]
+        with part.open("wb") as tar:
+            done = subprocess.run(command, stdout=tar, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise ContainerFailed(f"{' '.join(command)}: {done.stderr[-2000:]}")
+        part.rename(kept)
+    return kept
+
+
+def _digest() -> str:
+    """The sources, as one short number."""
+    found = hashlib.sha256()
+    for name in SOURCES:
+        place = ROOT / name
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                found.update(f"{file.relative_to(ROOT)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()[:16]
