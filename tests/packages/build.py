@@ -12,7 +12,7 @@ from tests.packages.container import ContainerFailed, run
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "build" / "packages"
-SOURCES = (".ci/packages", "README.md", "config", "debian", "docs", "kioskd", "lock", "systemd")
+SOURCES = (".ci/packages", "config", "debian", "kioskd", "lock", "systemd")
 PACKAGES = ("kioskd", "kioskd-server", "kioskd-sim")
 
 
@@ -50,11 +50,12 @@ def root(suite: str, made: dict[str, Path]) -> Path:
 
 
 def _digest() -> str:
-    """The sources, as one short number."""
+    """All that goes into the packages, as one short number."""
     found = hashlib.sha256()
-    for name in SOURCES:
+    pages = {page for listed in (ROOT / "debian").glob("*.docs") for page in listed.read_text().split()}
+    for name in (*SOURCES, *sorted(pages)):
         place = ROOT / name
         for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if file.is_file() and "__pycache__" not in file.parts:
+            if file.is_file() and "__pycache__" not in file.parts and file.parent.name != "tests":
                 found.update(f"{file.relative_to(ROOT)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return found.hexdigest()[:16]

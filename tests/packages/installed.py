@@ -31,16 +31,12 @@ class House:
     def hand(self, *, slow: bool = False) -> Hand:
         """A hand with a card that was issued and has the old master set."""
         name = self.issued.pop()
-        assert self.card_of(name).kvns == BEFORE
+        assert self._card(name).kvns == BEFORE
         return Hand(self.kiosk, f"/cards/{name}.json", "/cards/slow.yaml" if slow else "")
 
     def card(self, hand: Hand) -> VirtualCard:
         """What a hand's card remembers now."""
-        return self.card_of(Path(hand.state).stem)
-
-    def card_of(self, name: str) -> VirtualCard:
-        """What a card remembers now."""
-        return VirtualCard(self.cards / f"{name}.json")
+        return self._card(Path(hand.state).stem)
 
     def status(self) -> dict[str, Any] | None:
         """What `kioskctl` says in the kiosk; None while nobody answers."""
@@ -83,6 +79,9 @@ class House:
     def log(self) -> str:
         """The end of the kiosk's journal."""
         return self.kiosk.run("journalctl", "--no-pager", "-n", "40", "-u", UNIT, "-u", "pcscd")
+
+    def _card(self, name: str) -> VirtualCard:
+        return VirtualCard(self.cards / f"{name}.json")
 
 
 def unpack(root: Path, folder: Path, packages: list[Path]) -> None:

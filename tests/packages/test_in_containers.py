@@ -41,7 +41,7 @@ def test_a_card_that_is_tapped_at_an_installed_kiosk_is_replaced(house: House) -
     house.ready()
     with house.hand() as hand:
         hand.insert()
-        house.until_tapped("replaced")
+        house.until_tapped("done")
         assert house.finished(hand)
     assert house.kiosk.run("systemctl", "is-active", UNIT).strip() == "active"
     assert house.kiosk.run("stat", "--format=%U", f"/proc/{house.main_process()}").strip() == "_kioskd"
@@ -74,7 +74,7 @@ def test_a_kiosk_that_hangs_is_started_anew_and_the_next_tap_resumes_the_card(ho
         house.ready()
         assert not house.finished(hand)
         hand.insert()
-        house.until_tapped("replaced")
+        house.until_tapped("done")
         assert house.finished(hand)
     assert "watchdog" in house.log().lower()
 
@@ -89,7 +89,7 @@ def test_a_kiosk_that_loses_power_during_a_card_resumes_it_after_it_has_booted(h
     assert not house.finished(hand)
     with hand:
         hand.insert()
-        house.until_tapped("replaced")
+        house.until_tapped("done")
         assert house.finished(hand)
 
 
