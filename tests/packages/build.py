@@ -1,11 +1,12 @@
 """What a container is made from: the packages of this very tree, and a root that has what they depend on.
 
 Both are kept in build/packages, which git ignores: the packages by the sources' hash, the root by its packages' names.
+What is not there yet is made on both sides at once.
 """
 
 import hashlib
-import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.packages.container import ContainerFailed, run
@@ -14,6 +15,22 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "build" / "packages"
 SOURCES = (".ci/packages", "config", "debian", "kioskd", "lock", "systemd")
 PACKAGES = ("kioskd", "kioskd-server", "kioskd-sim")
+_BOTH = ("systemd", "systemd-sysv", "dbus", "python3", "pcscd", "libpcsclite1", "vsmartcard-vpcd")
+IN_THE_ROOT = {
+    "bookworm": (*_BOTH, "libstdc++6", "libsystemd0"),
+    "trixie": (
+        *(*_BOTH, "polkitd", "python3-aiohttp", "python3-cryptography", "python3-pyscard"),
+        *("python3-systemd", "python3-yaml"),
+    ),
+}
+"""What the packages depend on; dpkg names what is missing here when it installs them."""
+
+
+def ingredients(suite: str) -> tuple[dict[str, Path], Path]:
+    """The Debian packages by name, and the root for a machine that they are installed on."""
+    with ThreadPoolExecutor() as both:
+        made, empty = both.submit(packages, suite), both.submit(root, suite)
+        return made.result(), empty.result()
 
 
 def packages(suite: str) -> dict[str, Path]:
@@ -27,13 +44,9 @@ def packages(suite: str) -> dict[str, Path]:
     return {name: next(folder.glob(f"{name}_*.deb")) for name in PACKAGES}
 
 
-def root(suite: str, made: dict[str, Path]) -> Path:
+def root(suite: str) -> Path:
     """A tar file: Debian with systemd and what the packages depend on, but not with them."""
-    names = {"systemd", "systemd-sysv", "dbus"}
-    for package in made.values():
-        depends = run("dpkg-deb", "-f", str(package), "Depends")
-        names |= {re.split(r"[ :|]", one.strip())[0] for one in depends.split(",")} - {*made}
-    included = ",".join(sorted(names))
+    included = ",".join(IN_THE_ROOT[suite])
     kept = KEPT / f"root-{suite}-{hashlib.sha256(included.encode()).hexdigest()[:16]}.tar"
     if not kept.exists():
         KEPT.mkdir(parents=True, exist_ok=True)

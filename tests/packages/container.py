@@ -94,7 +94,13 @@ class Container:
     def boot(self) -> None:
         """Starts it and waits until systemd has started everything."""
         command = ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}"]
-        command += [f"--machine={self.name}", "--register=no", "--keep-unit", "--console=pipe"]
+        command += [
+            f"--machine={self._cgroup().name}",
+            f"--hostname={self.name}",
+            "--register=no",
+            "--keep-unit",
+            "--console=pipe",
+        ]
         command += ["--system-call-filter=bpf", "--link-journal=no", "--resolv-conf=off", "--timezone=off"]
         command += [f"--network-namespace-path={self.network}"] if self.network else ["--private-network"]
         command += [f"--bind={outside}:{inside}" for outside, inside in self.binds.items()]
@@ -162,7 +168,7 @@ class Container:
         return state.stdout.strip() in ("running", "degraded")
 
     def _cgroup(self) -> Path:
-        return CGROUPS / self.name
+        return CGROUPS / f"kioskd-{self.name}-{os.getpid()}"  # nobody else's on this machine
 
     def _log(self) -> Path:
         return self.root.with_suffix(".log")

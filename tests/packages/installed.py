@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,16 +85,13 @@ class House:
         return VirtualCard(self.cards / f"{name}.json")
 
 
-def unpack(root: Path, folder: Path, packages: list[Path]) -> None:
-    """A machine's root, with packages that nobody has installed yet."""
-    folder.mkdir()
-    run("tar", "-C", str(folder), "-xf", str(root))
+def bring_up(container: Container, root: Path, packages: list[Path]) -> None:
+    """A machine with the packages installed; without a network: what they need is in the root, or this fails."""
+    container.root.mkdir()
+    run("tar", "-C", str(container.root), "-xf", str(root))
     for package in packages:
-        shutil.copy(package, folder / "srv")
-
-
-def install(container: Container) -> None:
-    """Installs what lies in /srv, without a network: what a package needs is there, or this fails."""
+        shutil.copy(package, container.root / "srv")
+    container.boot()
     container.run("sh", "-c", "dpkg --install /srv/*.deb")
 
 
@@ -166,7 +164,7 @@ def prepare(stage: Stage, cards: int) -> list[str]:
 
 
 @contextmanager
-def open_house(folder: Path, root: Path, made: dict[str, Path], cards: int) -> Iterator[House]:
+def open_house(folder: Path, made: dict[str, Path], root: Path, cards: int) -> Iterator[House]:
     """Both machines running, the kiosk ready for cards."""
     with Stage(folder / "s", rsa_bits=2048) as stage:
         names = prepare(stage, cards)
@@ -176,15 +174,16 @@ def open_house(folder: Path, root: Path, made: dict[str, Path], cards: int) -> I
         shutil.move(stage.folder / f"{name}.json", shelf)
     (shelf / "slow.yaml").write_text(SLOW)
     with Cable(SERVER, KIOSK) as cable:
-        access = Container("kioskd-test-access", folder / "access", cable.network(0))
-        kiosk = Container("kioskd-test-kiosk", folder / "kiosk", cable.network(1), {shelf: "/cards"})
+        access = Container("access", folder / "access", cable.network(0))
+        kiosk = Container("kiosk", folder / "kiosk", cable.network(1), {shelf: "/cards"})
         house = House(kiosk, access, shelf, names)
-        unpack(root, access.root, [made["kioskd"], made["kioskd-server"]])
-        unpack(root, kiosk.root, [made["kioskd"], made["kioskd-sim"]])
         try:
-            for container in (access, kiosk):
-                container.boot()
-                install(container)
+            with ThreadPoolExecutor() as both:
+                for done in (
+                    both.submit(bring_up, access, root, [made["kioskd"], made["kioskd-server"]]),
+                    both.submit(bring_up, kiosk, root, [made["kioskd"], made["kioskd-sim"]]),
+                ):
+                    done.result()
             configure_access(access.root, stage)
             start_access(access)
             configure_kiosk(kiosk.root, stage)

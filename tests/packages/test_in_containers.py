@@ -1,15 +1,14 @@
 """The packages on machines with real systemd: installed, tapped at, stopped, hung, killed, purged."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.packages.build import packages, root
-from tests.packages.container import Container, until
-from tests.packages.installed import UNIT, House, install, open_house, unpack
+from tests.packages.build import ingredients
+from tests.packages.container import Container, run, until
+from tests.packages.installed import UNIT, House, bring_up, open_house
 
 SUITE = "bookworm"
 HASTE = "[Service]\nWatchdogSec=4\nTimeoutAbortSec=2\n"
@@ -19,22 +18,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.pcscd, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[str, Path]:
-    """The packages of this tree."""
+def made() -> tuple[dict[str, Path], Path]:
+    """The packages of this tree, and a Debian to install them on."""
     if os.geteuid() != 0:
         pytest.skip("containers and fresh roots of Debian need root")
-    return packages(SUITE)
+    return ingredients(SUITE)
 
 
 @pytest.fixture(scope="module")
-def house(made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(made: tuple[dict[str, Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A kiosk and an access server, installed and running."""
     folder = tmp_path_factory.mktemp("h")
     try:
-        with open_house(folder, root(SUITE, made), made, cards=4) as opened:
+        with open_house(folder, *made, cards=4) as opened:
             yield opened
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        run("rm", "-rf", "--one-file-system", str(folder))
 
 
 def test_a_card_that_is_tapped_at_an_installed_kiosk_is_replaced(house: House) -> None:
@@ -68,7 +67,7 @@ def test_a_kiosk_that_hangs_is_started_anew_and_the_next_tap_resumes_the_card(ho
     hung = house.main_process()
     with house.hand(slow=True) as hand:
         house.insert_half_way(hand)
-        house.kiosk.run("kill", "-STOP", str(hung))
+        house.kiosk.run("systemctl", "kill", "--signal=STOP", "--kill-whom=main", UNIT)
         hand.pull()
         until(lambda: house.main_process() not in (0, hung), house.log)
         house.ready()
@@ -94,17 +93,16 @@ def test_a_kiosk_that_loses_power_during_a_card_resumes_it_after_it_has_booted(h
 
 
 @pytest.fixture
-def alone(made: dict[str, Path], tmp_path: Path) -> Iterator[Container]:
+def alone(made: tuple[dict[str, Path], Path], tmp_path: Path) -> Iterator[Container]:
     """A machine on which all three packages have just been installed."""
-    container = Container("kioskd-test-alone", tmp_path / "alone")
-    unpack(root(SUITE, made), container.root, list(made.values()))
+    debs, empty = made
+    container = Container("alone", tmp_path / "alone")
     try:
-        container.boot()
-        install(container)
+        bring_up(container, empty, list(debs.values()))
         yield container
     finally:
         container.halt()
-        shutil.rmtree(container.root, ignore_errors=True)
+        run("rm", "-rf", "--one-file-system", str(container.root))
 
 
 def test_a_fresh_installation_waits_for_its_keys_and_a_purge_leaves_nothing(alone: Container) -> None:
