@@ -148,9 +148,17 @@ class Container:
         assert self._supervisor is not None
         self._supervisor.wait(60)
         self._supervisor, self._leader = None, 0
-        for folder in sorted((*self._cgroup().rglob("*/"), self._cgroup()), reverse=True):
-            if folder.is_dir():
-                folder.rmdir()
+        until(self._swept, lambda: f"{self.name}: something lives on in {self._cgroup()}")
+
+    def _swept(self) -> bool:
+        """Removes the container's control groups; False while a process of it is still on its way out."""
+        try:
+            for folder in sorted((*self._cgroup().rglob("*/"), self._cgroup()), reverse=True):
+                if folder.is_dir():
+                    folder.rmdir()
+        except OSError:
+            return False
+        return True
 
     def _is_up(self) -> bool:
         assert self._supervisor is not None
