@@ -1,6 +1,7 @@
 """`kioskd ROLE ...`: the only file that names all roles. It imports the chosen one and no other."""
 
 import importlib
+import importlib.util
 import sys
 
 from kioskd.version import VERSION
@@ -19,11 +20,18 @@ ROLES = {
     "ca": ("kioskd.ca.cli", "the certificates of a small installation"),
 }
 
+WHERE = {"sim": "install the package kioskd-sim", "demo": "it runs from the source only, by `make demo`"}
+"""Where a role is that Debian's packages did not bring here, if not in kioskd-server."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Hands the command line to a role; 2 for one that is not there."""
     args = sys.argv[1:] if argv is None else argv
     if args and args[0] in ROLES:
+        if importlib.util.find_spec(ROLES[args[0]][0].rpartition(".")[0]) is None:
+            where = WHERE.get(args[0], "install the package kioskd-server")
+            print(f"kioskd: the role {args[0]} is not on this machine: {where}", file=sys.stderr)
+            return 2
         module = importlib.import_module(ROLES[args[0]][0])
         code: int = module.main(args[1:])
         return code

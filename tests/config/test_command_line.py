@@ -1,12 +1,16 @@
 """`kioskd ROLE ...`: the first words that anybody types."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kioskd.__main__ import ROLES, main
 from kioskd.version import VERSION
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_role_that_is_not_there_is_named_and_the_others_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,3 +40,22 @@ def test_every_role_explains_itself(role: str) -> None:
     )
     assert told.returncode == 0, told.stderr
     assert f"usage: kioskd {role}" in told.stdout
+
+
+@pytest.mark.parametrize(("role", "says"), [("access", "kioskd-server"), ("sim", "kioskd-sim"), ("demo", "make demo")])
+def test_a_role_whose_package_is_not_installed_says_which_one_it_is(role: str, says: str, tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT / "kioskd", tmp_path / "kioskd", ignore=lambda folder, _: {role} if Path(folder).name == "kioskd" else ()
+    )
+    told = subprocess.run(
+        [sys.executable, "-m", "kioskd", role, "--help"],
+        cwd=tmp_path,
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert told.returncode == 2
+    assert says in told.stderr
+    assert len(told.stderr.splitlines()) == 1
