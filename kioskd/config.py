@@ -14,11 +14,13 @@ from kioskd.shape import ShapeError, from_plain
 
 T = TypeVar("T")
 
-_CREDENTIAL = "credential:"
+CREDENTIAL = "credential:"
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _LEVELS = ("01", "03", "11", "13", "33")
 _LONGEST_S = 600.0
+HTTPS = "https:" + "//"
+LEAST_DAYS, MOST_DAYS = 0.0001, 3650.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -123,6 +125,21 @@ class KmsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class EnrolmentSection:
+    """Where new terminals enrol, and the authority that signs for them: its certificate, and its key, a private file.
+
+    `url` is what technicians type; empty: made of the server certificate's first name and the port.
+    """
+
+    port: int
+    ca: str
+    ca_key: str
+    host: str = ""  # empty: that of `listen`
+    url: str = ""
+    days: float = 397.0
+
+
+@dataclass(frozen=True, slots=True)
 class AccessConfig:
     """The access server; `store` is a database URL."""
 
@@ -134,6 +151,7 @@ class AccessConfig:
     rotate_krk: bool = False  # a replaced card also gets a replacement set of the newest epoch that issues
     profiles: str = ""  # a folder of card profiles; empty: AES-128 cards of SCP03 with two slots
     kms: KmsSection | None = None  # where bundles are fetched from; otherwise they come as files
+    enrolment: EnrolmentSection | None = None  # absent: no terminal is enrolled or renewed here
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +204,8 @@ def load_access(path: Path) -> AccessConfig:
     _check_folder(path, "socket", config.socket)
     if config.kms is not None:
         _check_kms(path, config.kms)
+    if config.enrolment is not None:
+        _check_enrolment(path, config.enrolment)
     if config.profiles and not _check_absolute(path, "profiles", config.profiles).is_dir():
         raise _wrong(path, "profiles", f"{config.profiles} is no folder")
     if "://" not in config.store:
@@ -212,9 +232,9 @@ def load_kms(path: Path) -> KmsConfig:
 
 def file_of(text: str) -> Path:
     """The file that a path or credential:NAME stands for."""
-    if text.startswith(_CREDENTIAL):
+    if text.startswith(CREDENTIAL):
         folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-        return Path(folder) / text.removeprefix(_CREDENTIAL)
+        return Path(folder) / text.removeprefix(CREDENTIAL)
     return Path(text)
 
 
@@ -298,6 +318,18 @@ def _check_kms(path: Path, kms: KmsSection) -> None:
     _check_private(path, "kms.key", kms.key)
 
 
+def _check_enrolment(path: Path, enrolment: EnrolmentSection) -> None:
+    _check_port(path, "enrolment.port", enrolment.port)
+    if enrolment.host:
+        _check_host(path, "enrolment.host", enrolment.host)
+    if enrolment.url and not enrolment.url.startswith(HTTPS):
+        raise _wrong(path, "enrolment.url", f"needs {HTTPS}HOST:PORT")
+    if not LEAST_DAYS <= enrolment.days <= MOST_DAYS:
+        raise _wrong(path, "enrolment.days", f"needs a number of days, from {LEAST_DAYS:g} to {MOST_DAYS:g}")
+    _check_readable(path, "enrolment.ca", enrolment.ca)
+    _check_private(path, "enrolment.ca_key", enrolment.ca_key)
+
+
 def _check_vault(path: Path, vault: VaultSection) -> None:
     _check_keeper(path, vault)
     _check_readable(path, "vault.kms_key", vault.kms_key)
@@ -320,9 +352,9 @@ def _check_keeper(path: Path, vault: VaultSection | KeeperSection) -> None:
 
 
 def _check_absolute(path: Path, key: str, text: str) -> Path:
-    if text.startswith(_CREDENTIAL) and "CREDENTIALS_DIRECTORY" not in os.environ:
+    if text.startswith(CREDENTIAL) and "CREDENTIALS_DIRECTORY" not in os.environ:
         raise _wrong(path, key, f"{text} is a systemd credential, and systemd did not start this")
-    if not text.startswith(_CREDENTIAL) and not text.startswith("/"):
+    if not text.startswith(CREDENTIAL) and not text.startswith("/"):
         raise _wrong(path, key, f"{text or 'nothing'} is not an absolute path")
     return file_of(text)
 

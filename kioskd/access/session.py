@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from kioskd.access.office import Office
 from kioskd.access.taps import converse, settle_report
-from kioskd.errors import KioskError, LinkLost, Malformed, TapEnds
+from kioskd.errors import KioskError, KioskRevoked, LinkLost, Malformed, TapEnds
 from kioskd.rekey.profile import identify_steps
 from kioskd.rekey.wire import (
     WIRE_VERSION,
@@ -60,6 +60,7 @@ class Session:
     name: str
     role: str
     link: Link
+    revoked: Callable[[], Awaitable[bool]]  # whether the terminal's certificate is revoked by now
     epoch: int = field(default_factory=lambda: secrets.randbelow(2**31 - 1) + 1)
     _sent: int = 0
     _received: int = 0
@@ -73,6 +74,8 @@ class Session:
             await self._welcome()
             while True:
                 await self._dispatch(await self._receive())
+        except KioskRevoked as wrong:
+            log.warning("%s: %s; the link is closed", self.name, wrong)
         except LinkLost:
             log.info("%s: link closed", self.name)
         except Malformed as wrong:
@@ -89,6 +92,7 @@ class Session:
         if hello.head.kiosk != self.name:
             raise Malformed(f"hello from {hello.head.kiosk!r:.40} under the certificate of {self.name}")
         self._received = 1
+        await self._admit(hello)
         log.info("%s: %s connected, software %s", self.name, self.role, hello.software)
         await self.post(lambda head: Welcome(head, identify_steps(*self.office.profiles)))
 
@@ -98,7 +102,15 @@ class Session:
         if (head.kiosk, head.epoch, head.sequence) != (self.name, self.epoch, self._received + 1):
             raise Malformed("a message out of order, of another link, or of another terminal")
         self._received = head.sequence
+        await self._admit(message)
         return message
+
+    async def _admit(self, message: Message) -> None:
+        """Refuses whatever comes from a terminal that was revoked, also on a link that was open before."""
+        if await self.revoked():
+            head, words = message.head, "the certificate of this terminal was revoked"
+            await self.post(lambda one: Refuse(one, KioskRevoked.outcome, words), tap=head.tap, card=head.card)
+            raise KioskRevoked(words)
 
     async def _dispatch(self, message: Message) -> None:
         match message:

@@ -113,7 +113,7 @@ class HttpsServer:
         except (aiohttp.ClientError, ssl.SSLError, OSError) as wrong:
             raise KioskNotTrusted(f"{where}: ended the connection; is our certificate one of its authority?") from wrong
         except ValueError as wrong:
-            raise ServerDown(f"{where}: does not answer as a key management server") from wrong
+            raise ServerDown(f"{where}: does not answer as a server of this house") from wrong
         if status != HTTPStatus.OK:
             raise Refusal(str(answer.get("outcome", "internal")), str(answer.get("sentence", f"HTTP {status}")))
         return answer

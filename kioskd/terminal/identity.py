@@ -1,0 +1,96 @@
+"""A terminal's identity: key and certificate in one private file, so that both change in one step.
+
+`tls.certificate` and `tls.key` of its configuration name that file. A new identity is written beside it, tried as TLS
+would, and only then put in its place; whatever breaks off before leaves the old one.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kioskd.config import CREDENTIAL, TlsSection
+from kioskd.edges.tls import Certified, examine
+from kioskd.errors import BadConfiguration, VaultError
+from kioskd.private_file import read_private, write_private
+from kioskd.public_file import read_public
+from kioskd.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFiles:
+    """Where the identity is, and the authorities that the terminal trusts."""
+
+    identity: Path
+    ca: Path
+
+    @property
+    def pending(self) -> Path:
+        """The key that waits for its certificate."""
+        return self.identity.with_name(f"{self.identity.name}.pending")
+
+    def exists(self) -> bool:
+        """Whether there is an identity."""
+        return self.identity.exists()
+
+    def put(
+        self, key: Secret, certificate: str, ca: str, name: str, *, role: str = "", with_ca: bool = True
+    ) -> Certified:
+        """Makes key and certificate (PEM) the identity, and `ca` what is trusted; the old one stays if it is refused.
+
+        `BadConfiguration` if TLS would not take it, or if it is for another terminal's name or (if given) role.
+        """
+        new, new_ca = self._beside(self.identity), self._beside(self.ca)
+        try:
+            self._write(new, key.reveal().rstrip(b"\n") + b"\n" + certificate.encode())
+            self._write(new_ca, ca.encode())
+            told = examine(new_ca, new, new)
+            if told.name != name:
+                raise BadConfiguration(
+                    f"the certificate is for {told.name or 'nobody'}, and this terminal is called {name}"
+                )
+            if told.role != (role or told.role) or not told.role:
+                raise BadConfiguration(f"the certificate's organisational unit is {told.role!r:.40}, it must be {role}")
+            # Between the two steps both authorities are trusted: whatever identity is there, its server is known.
+            old = self.ca.read_text(encoding="ascii", errors="replace") if self.ca.exists() else ""
+            if with_ca and old.strip() != ca.strip():
+                self._write(self.ca, f"{ca.strip()}\n{old}".encode())
+            self._write(self.identity, new.read_bytes())
+            if with_ca and old.strip() != ca.strip():
+                self._write(self.ca, ca.encode())
+        finally:
+            new.unlink(missing_ok=True)
+            new_ca.unlink(missing_ok=True)
+        return told
+
+    def read_pending(self) -> Secret:
+        """The key that waits for its certificate; `BadConfiguration` if none does."""
+        if not self.pending.exists():
+            raise BadConfiguration(f"{self.pending}: is not there; `kioskctl enrol --csr-out FILE` makes it")
+        return read_private(self.pending)
+
+    def write_pending(self, key: Secret, *, replace: bool) -> None:
+        """Keeps a key until its certificate comes; `BadConfiguration` if another waits already."""
+        if self.pending.exists() and not replace:
+            raise BadConfiguration(f"{self.pending}: a key waits for its certificate already; --replace drops it")
+        self._write(self.pending, key.reveal())
+
+    def trusted(self) -> str:
+        """The authorities that are trusted by now, PEM."""
+        return read_public(self.ca).decode("ascii", "replace")
+
+    @staticmethod
+    def _beside(path: Path) -> Path:
+        return path.with_name(f".{path.name}.new")
+
+    @staticmethod
+    def _write(path: Path, content: bytes) -> None:
+        try:
+            write_private(path, content, for_owner_of_folder=True)
+        except VaultError as wrong:
+            raise BadConfiguration(str(wrong)) from wrong
+
+
+def identity_files(tls: TlsSection) -> IdentityFiles | None:
+    """The identity that a configuration keeps in one file of its own; None if it is in two files, or a credential."""
+    if tls.certificate != tls.key or any(text.startswith(CREDENTIAL) for text in (tls.ca, tls.key)):
+        return None
+    return IdentityFiles(Path(tls.key), Path(tls.ca))
