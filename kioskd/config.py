@@ -19,8 +19,7 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _LEVELS = ("01", "03", "11", "13", "33")
 _LONGEST_S = 600.0
-HTTPS = "https:" + "//"
-LEAST_DAYS, MOST_DAYS = 0.0001, 3650.0
+_PROXY = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -28,13 +27,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class ServerSection:
     """Where the access server is; `name` is what its certificate must say, the host if it is empty.
 
-    A tap waits `patience_s` for the link, where there is none.
+    A tap waits `patience_s` for the link, where there is none. `proxy` is http://HOST:PORT, or empty.
     """
 
     host: str
     port: int
     name: str = ""
     patience_s: float = 3.0
+    proxy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,12 @@ class EnrolmentSection:
     url: str = ""
     days: float = 397.0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.days <= 3650:
+            raise ValueError("days: needs a number above 0, at most 3650")
+        if self.url and not self.url.startswith("https://"):
+            raise ValueError("url: needs the scheme https, a host and a port")
+
 
 @dataclass(frozen=True, slots=True)
 class AccessConfig:
@@ -183,6 +189,8 @@ def load_terminal(path: Path) -> TerminalConfig:
     _check_port(path, "server.port", config.server.port)
     if config.server.name:
         _check_host(path, "server.name", config.server.name)
+    if config.server.proxy and not _PROXY.fullmatch(config.server.proxy):
+        raise _wrong(path, "server.proxy", "needs http://HOST:PORT, without a user and a password")
     _check_tls(path, config.tls)
     for key, text in (("journal", config.journal), ("socket", config.socket)):
         _check_folder(path, key, text)
@@ -205,7 +213,9 @@ def load_access(path: Path) -> AccessConfig:
     if config.kms is not None:
         _check_kms(path, config.kms)
     if config.enrolment is not None:
-        _check_enrolment(path, config.enrolment)
+        _check_port(path, "enrolment.port", config.enrolment.port)
+        _check_readable(path, "enrolment.ca", config.enrolment.ca)
+        _check_private(path, "enrolment.ca_key", config.enrolment.ca_key)
     if config.profiles and not _check_absolute(path, "profiles", config.profiles).is_dir():
         raise _wrong(path, "profiles", f"{config.profiles} is no folder")
     if "://" not in config.store:
@@ -316,18 +326,6 @@ def _check_kms(path: Path, kms: KmsSection) -> None:
         _check_host(path, "kms.name", kms.name)
     _check_readable(path, "kms.certificate", kms.certificate)
     _check_private(path, "kms.key", kms.key)
-
-
-def _check_enrolment(path: Path, enrolment: EnrolmentSection) -> None:
-    _check_port(path, "enrolment.port", enrolment.port)
-    if enrolment.host:
-        _check_host(path, "enrolment.host", enrolment.host)
-    if enrolment.url and not enrolment.url.startswith(HTTPS):
-        raise _wrong(path, "enrolment.url", f"needs {HTTPS}HOST:PORT")
-    if not LEAST_DAYS <= enrolment.days <= MOST_DAYS:
-        raise _wrong(path, "enrolment.days", f"needs a number of days, from {LEAST_DAYS:g} to {MOST_DAYS:g}")
-    _check_readable(path, "enrolment.ca", enrolment.ca)
-    _check_private(path, "enrolment.ca_key", enrolment.ca_key)
 
 
 def _check_vault(path: Path, vault: VaultSection) -> None:

@@ -12,7 +12,7 @@ import kioskd.edges.enrolments as book
 from kioskd.access.campaigns import in_store
 from kioskd.access.enrolment import SALT_BYTES, authority_of, slow_hash
 from kioskd.command_line import add_command
-from kioskd.config import HTTPS, AccessConfig, EnrolmentSection, file_of, load_access
+from kioskd.config import AccessConfig, EnrolmentSection, file_of, load_access
 from kioskd.edges.certificates import check_name
 from kioskd.edges.enrolling import fingerprint_of, first_host
 from kioskd.errors import BadConfiguration
@@ -97,7 +97,7 @@ def _url(config: AccessConfig, section: EnrolmentSection) -> str:
     host = first_host(file_of(config.tls.certificate))
     if not host:
         raise BadConfiguration("enrolment.url: is needed, for the server's certificate gives no host name")
-    return f"{HTTPS}{host}:{section.port}"
+    return f"https://{host}:{section.port}"
 
 
 def _duration(text: str) -> int:

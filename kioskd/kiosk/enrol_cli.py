@@ -65,7 +65,7 @@ def _chosen(args: argparse.Namespace) -> int:
 
 
 def _enrol(config: TerminalConfig, files: IdentityFiles, args: argparse.Namespace) -> int:
-    server = read_url(args.url, args.proxy)
+    server = read_url(args.url, args.proxy or config.server.proxy)
     expected = None if args.fingerprint is None else read_fingerprint(args.fingerprint)
     fingerprint = asyncio.run(_known(server, expected))
     text = typed("The one-time code: ") if args.code_file is None else _from_file(args.code_file)
@@ -107,7 +107,7 @@ def _install(config: TerminalConfig, files: IdentityFiles, args: argparse.Namesp
     key = files.read_pending()
     certificate = read_public(args.install).decode("ascii", "replace")
     ca = files.trusted() if args.ca is None else read_public(args.ca).decode("ascii", "replace")
-    told = files.put(key, certificate, ca, config.name, role=args.role)
+    told = files.put(key, certificate, ca, config.name, args.role)
     files.pending.unlink()
     _done(told, files)
     return 0

@@ -31,35 +31,53 @@ class IdentityFiles:
         """Whether there is an identity."""
         return self.identity.exists()
 
-    def put(
-        self, key: Secret, certificate: str, ca: str, name: str, *, role: str = "", with_ca: bool = True
-    ) -> Certified:
+    def put(self, key: Secret, certificate: str, ca: str, name: str, role: str = "") -> Certified:
         """Makes key and certificate (PEM) the identity, and `ca` what is trusted; the old one stays if it is refused.
 
         `BadConfiguration` if TLS would not take it, or if it is for another terminal's name or (if given) role.
         """
-        new, new_ca = self._beside(self.identity), self._beside(self.ca)
         try:
-            self._write(new, key.reveal().rstrip(b"\n") + b"\n" + certificate.encode())
-            self._write(new_ca, ca.encode())
-            told = examine(new_ca, new, new)
-            if told.name != name:
-                raise BadConfiguration(
-                    f"the certificate is for {told.name or 'nobody'}, and this terminal is called {name}"
-                )
-            if told.role != (role or told.role) or not told.role:
-                raise BadConfiguration(f"the certificate's organisational unit is {told.role!r:.40}, it must be {role}")
-            # Between the two steps both authorities are trusted: whatever identity is there, its server is known.
-            old = self.ca.read_text(encoding="ascii", errors="replace") if self.ca.exists() else ""
-            if with_ca and old.strip() != ca.strip():
-                self._write(self.ca, f"{ca.strip()}\n{old}".encode())
-            self._write(self.identity, new.read_bytes())
-            if with_ca and old.strip() != ca.strip():
-                self._write(self.ca, ca.encode())
+            told = self.stage(key, certificate, ca, name, role)
+            self.adopt()
         finally:
-            new.unlink(missing_ok=True)
-            new_ca.unlink(missing_ok=True)
+            self.discard()
         return told
+
+    def stage(self, key: Secret, certificate: str, ca: str, name: str, role: str = "") -> Certified:
+        """Writes a new identity beside the old one, and looks at it as TLS would; `BadConfiguration` as for `put`."""
+        new = self.staged
+        self._write(new.identity, key.reveal().rstrip(b"\n") + b"\n" + certificate.encode())
+        self._write(new.ca, ca.encode())
+        told = examine(new.ca, new.identity, new.identity)
+        if told.name != name:
+            raise BadConfiguration(
+                f"the certificate is for {told.name or 'nobody'}, and this terminal is called {name}"
+            )
+        if told.role != (role or told.role) or not told.role:
+            raise BadConfiguration(f"the certificate's organisational unit is {told.role!r:.40}, it must be {role}")
+        return told
+
+    def adopt(self) -> None:
+        """Puts the staged identity in the place of the old one."""
+        new = self.staged
+        ca, old = new.ca.read_bytes(), self.ca.read_bytes() if self.ca.exists() else b""
+        # Between the steps both authorities are trusted: whichever identity is there, its server is known.
+        if old.strip() != ca.strip():
+            self._write(self.ca, ca.rstrip(b"\n") + b"\n" + old)
+        self._write(self.identity, new.identity.read_bytes())
+        if old.strip() != ca.strip():
+            self._write(self.ca, ca)
+
+    def discard(self) -> None:
+        """Takes away what is staged."""
+        self.staged.identity.unlink(missing_ok=True)
+        self.staged.ca.unlink(missing_ok=True)
+
+    @property
+    def staged(self) -> "IdentityFiles":
+        """Where a new identity is written before it is adopted."""
+        beside = self.identity.with_name
+        return IdentityFiles(beside(f".{self.identity.name}.new"), beside(f".{self.identity.name}.ca"))
 
     def read_pending(self) -> Secret:
         """The key that waits for its certificate; `BadConfiguration` if none does."""
@@ -76,10 +94,6 @@ class IdentityFiles:
     def trusted(self) -> str:
         """The authorities that are trusted by now, PEM."""
         return read_public(self.ca).decode("ascii", "replace")
-
-    @staticmethod
-    def _beside(path: Path) -> Path:
-        return path.with_name(f".{path.name}.new")
 
     @staticmethod
     def _write(path: Path, content: bytes) -> None:

@@ -28,6 +28,14 @@ class Offer:
     fingerprint: str
 
 
+def offer_in(printed: str) -> Offer:
+    """What `add` printed, read as a technician reads it."""
+    words = printed.split()
+    at = words.index("kioskctl")
+    (code,) = [word for word in words if word.count("-") == 3 and len(word) == 19]
+    return Offer(code, words[at + 2], words[at + 4])
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """How a command ended."""
@@ -132,10 +140,7 @@ class Registry:
 
     def add(self, name: str, *args: str) -> Offer:
         """Makes a code for a terminal."""
-        words = self.command("add", name, *args).split()
-        at = words.index("kioskctl")
-        (code,) = [word for word in words if word.count("-") == 3 and len(word) == 19]
-        return Offer(code, words[at + 2], words[at + 4])
+        return offer_in(self.command("add", name, *args))
 
     def terminal(self, name: str) -> Terminal:
         """A machine of that name, not enrolled."""
