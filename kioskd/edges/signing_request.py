@@ -47,11 +47,12 @@ def read_request(pem: str) -> tuple[PublicKey, str]:
         names = [one.value for one in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as wrong:
         raise BadSigningRequest("the signing request is not one in PEM, or of a kind that is not known") from wrong
+    taken = _taken(key)
     if not signed or not isinstance(hashed, _HASHES):
         raise BadSigningRequest("the signing request is not signed by its own key with SHA-256 or better")
     if len(names) > 1 or not all(isinstance(name, str) for name in names):
         raise BadSigningRequest("the signing request gives more than one name")
-    return _taken(key), str(names[0]) if names else ""
+    return taken, str(names[0]) if names else ""
 
 
 def _taken(key: object) -> PublicKey:

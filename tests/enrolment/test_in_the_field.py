@@ -14,7 +14,7 @@ from tests.enrolment.offices import Offer, offer_in
 from tests.loopback import HOST, free_port
 from tests.path.scene import AFTER, Scene, open_scene, when_the_card_gets
 
-pytestmark = [pytest.mark.pcscd, pytest.mark.slow, pytest.mark.usefixtures("root_only")]
+pytestmark = [pytest.mark.pcscd, pytest.mark.slow, pytest.mark.timeout(400)]
 
 LIFE_S = 45
 LONG = 1.0
@@ -95,7 +95,6 @@ def revoke(scene: Scene) -> None:
     scene.stage.roles.run("access", "enrolment", "revoke", "kiosk", "--config", f"{scene.stage.folder}/access.yaml")
 
 
-@pytest.mark.timeout(300)  # a certificate's whole life has to pass
 def test_an_enrolled_kiosk_replaces_a_card_and_renews_its_certificate_by_itself(short_lives: Scene) -> None:
     scene = short_lives
     enrol(scene)
