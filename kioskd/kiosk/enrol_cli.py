@@ -133,4 +133,5 @@ def _from_file(file: Path) -> str:
 def _done(told: Certified, files: IdentityFiles) -> None:
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(told.end))
     print(f"{told.name} is enrolled as a {told.role}, until {until}: {files.identity}, {files.ca}")
-    print(f"Next: `systemctl restart kioskd-{told.role}`, then `kioskctl status`.")
+    how = "`systemctl restart kioskd-kiosk`, then `kioskctl status`" if told.role == ROLES[0] else "start the station"
+    print(f"Next: {how}.")

@@ -48,7 +48,12 @@ class IdentityFiles:
         new = self.staged
         self._write(new.identity, key.reveal().rstrip(b"\n") + b"\n" + certificate.encode())
         self._write(new.ca, ca.encode())
-        told = examine(new.ca, new.identity, new.identity)
+        try:
+            told = examine(new.ca, new.identity, new.identity)
+        except BadConfiguration as wrong:
+            # The person knows the certificate, not the file that it is tried in.
+            words = str(wrong).replace(str(new.identity), "the certificate").replace(str(new.ca), "the authorities")
+            raise BadConfiguration(words) from wrong
         if told.name != name:
             raise BadConfiguration(
                 f"the certificate is for {told.name or 'nobody'}, and this terminal is called {name}"

@@ -79,6 +79,20 @@ class Terminal:
         return self.kioskctl(offer.url, "--fingerprint", offer.fingerprint, *args, typing=offer.code)
 
 
+def new_terminal(folder: Path, name: str, port: int) -> Terminal:
+    """A machine of that name, not enrolled."""
+    made = Terminal(folder / f"machine-{name}", name)
+    made.folder.mkdir()
+    made.config.write_text(
+        f"name: {name}\n"
+        f"server: {{host: {HOST}, port: {port}, name: {NAME}}}\n"
+        f"tls: {{ca: {made.ca}, certificate: {made.identity}, key: {made.identity}}}\n"
+        f"journal: {made.folder}/journal\n"
+        f"socket: {made.folder}/sock\n"
+    )
+    return made
+
+
 @dataclass(slots=True)
 class Registry:
     """The house: enter it to start the access server."""
@@ -144,16 +158,7 @@ class Registry:
 
     def terminal(self, name: str) -> Terminal:
         """A machine of that name, not enrolled."""
-        made = Terminal(self.folder / f"machine-{name}", name)
-        made.folder.mkdir()
-        made.config.write_text(
-            f"name: {name}\n"
-            f"server: {{host: {HOST}, port: {self.port}, name: {NAME}}}\n"
-            f"tls: {{ca: {made.ca}, certificate: {made.identity}, key: {made.identity}}}\n"
-            f"journal: {made.folder}/journal\n"
-            f"socket: {made.folder}/sock\n"
-        )
-        return made
+        return new_terminal(self.folder, name, self.port)
 
     @property
     def log(self) -> str:
