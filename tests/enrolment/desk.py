@@ -101,7 +101,7 @@ async def open_desk(folder: Path, days: float = 30.0) -> AsyncIterator[Desk]:
                 HOST,
                 desk.port,
                 server_context(house.ca, certificate, key),
-                _silent,
+                silent,
                 desk.registrar.doors(),
             ),
         ):
@@ -110,7 +110,7 @@ async def open_desk(folder: Path, days: float = 30.0) -> AsyncIterator[Desk]:
         store.close()
 
 
-async def _silent(_: Peer, __: ServerLink) -> None:
+async def silent(_: Peer, __: ServerLink) -> None:
     """No terminal links here."""
 
 
