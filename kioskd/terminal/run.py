@@ -154,7 +154,10 @@ async def _assemble(
     stack.push_async_callback(readers.close)
     server = config.server
     uplink = Uplink(
-        config.name, software, lambda: connect(server.host, server.port, server.name, renewal.for_link()), journal
+        config.name,
+        software,
+        lambda: connect(server.host, server.port, server.name, renewal.for_link(), server.proxy),
+        journal,
     )
     policy = RelayPolicy(
         aids=tuple(bytes.fromhex(aid) for aid in config.policy.aids),

@@ -1,6 +1,7 @@
 """`kioskctl enrol` at a terminal: what it refuses, and that whatever breaks off leaves what was there."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from kioskd.rekey.bundle import in_words
 from kioskd.rekey.enrolment import WHOAMI, Enrolled
 from kioskd.shape import to_plain
 from tests.enrolment.desk import Desk, open_desk
-from tests.enrolment.keyboard import Keyboard
+from tests.enrolment.keyboard import Keyboard, Proxy
 from tests.enrolment.offices import new_terminal
 from tests.loopback import HOST, free_port
 
@@ -174,6 +175,33 @@ async def test_whatever_a_server_answers_the_old_identity_stays(desk: Desk, kios
     assert "is not a certificate authority's file" in await lied_to(desk, kiosk, garbage)
     assert "is no enrolment server" in await lied_to(desk, kiosk, something)
     assert await lied_to(desk, kiosk, no) == "because\n"
+
+
+async def test_a_terminal_behind_a_proxy_enrols_and_is_let_in_and_the_proxy_sees_no_code(
+    desk: Desk, kiosk: Keyboard
+) -> None:
+    code = str(await desk.code("k1"))
+    async with Proxy().open() as proxy:
+        said = await kiosk.enrol(url(desk), "--fingerprint", fingerprint(desk), "--proxy", proxy.url, typing=code)
+        assert (said.code, said.err) == (0, "")
+        assert proxy.seen.startswith(f"CONNECT {HOST}:{desk.door} ".encode())
+        assert code.encode() not in proxy.seen and b"enrol" not in proxy.seen
+        identity = kiosk.terminal.identity
+        server = replace(desk.under(Issued(identity, identity)), proxy=proxy.url)
+        assert (await server.ask("GET", WHOAMI))["name"] == "k1"
+        assert f"CONNECT {HOST}:{desk.port} ".encode() in proxy.seen
+
+
+async def test_a_proxy_that_lets_nobody_through_is_one_sentence(desk: Desk, kiosk: Keyboard) -> None:
+    async with Proxy(answer="403 Forbidden").open() as proxy:
+        said = await kiosk.enrol(url(desk), "--proxy", proxy.url)
+    assert said.code == 2
+    assert said.err == f"the proxy does not let us through to {HOST}:{desk.door}: HTTP 403\n"
+
+
+async def test_a_proxy_that_does_not_answer_is_one_sentence(desk: Desk, kiosk: Keyboard) -> None:
+    said = await kiosk.enrol(url(desk), "--proxy", f"http://{HOST}:{free_port()}")
+    assert said.code == 2 and said.err.startswith("the proxy does not answer: ") and said.err.count("\n") == 1
 
 
 async def test_nobody_at_the_address_is_one_sentence(kiosk: Keyboard) -> None:
