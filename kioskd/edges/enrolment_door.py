@@ -21,6 +21,9 @@ FROM_ONE, FROM_ALL = 10, 60
 """So many requests are looked at in a minute, from one address and from all together."""
 
 BODY_S = 10.0
+OPEN_S, MOST_OPEN, SWEEP_S = 30.0, 64, 1.0
+"""A connection is ended after so long, and the oldest when there are so many: whoever says nothing holds up nobody."""
+
 ADDRESSES = 1024
 
 Enrol = Callable[[Any], Awaitable[Any]]
@@ -84,10 +87,24 @@ async def serve_enrolment(host: str, port: int, tls: ssl.SSLContext, enrol: Enro
     except OSError as wrong:
         await runner.cleanup()
         raise BadConfiguration(f"enrolment: {host}:{port} cannot be listened on: {wrong.strerror}") from wrong
+    sweeping = asyncio.create_task(_sweep(runner))
     try:
         yield
     finally:
+        sweeping.cancel()
         await runner.cleanup()
+
+
+async def _sweep(runner: web.AppRunner) -> None:
+    began: dict[object, float] = {}
+    while runner.server is not None:
+        now = time.monotonic()
+        began = {one: began.get(one, now) for one in runner.server.connections}
+        oldest_first = sorted(runner.server.connections, key=lambda one: began[one])
+        for number, one in enumerate(oldest_first):
+            if number < len(oldest_first) - MOST_OPEN or began[one] < now - OPEN_S:
+                one.force_close()
+        await asyncio.sleep(SWEEP_S)
 
 
 async def _body(request: web.Request) -> Any:

@@ -10,12 +10,12 @@ from typing import Self
 
 from kioskd.demo.roles import Roles
 from kioskd.edges.enrolment_client import EnrolmentServer, read_fingerprint
-from kioskd.edges.signing_request import new_key, signing_request
 from kioskd.private_file import write_private
 from kioskd.rekey.enrolment import Enrolled, Enrolling
 from kioskd.secret import Secret
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
+from tests.enrolment.desk import request
 from tests.loopback import HOST, NAME, House, build_house, free_port
 
 
@@ -167,6 +167,6 @@ class Registry:
 
     def ask(self, offer: Offer, csr: str | None = None, *, code: str = "") -> Enrolled:
         """What a program of one's own may ask for, in place of kioskctl."""
-        csr = signing_request(new_key(), "kiosk", "").decode() if csr is None else csr
+        csr = request() if csr is None else csr
         server = EnrolmentServer(HOST, self.door)
         return asyncio.run(server.enrol(read_fingerprint(offer.fingerprint), Enrolling(code or offer.code, csr)))

@@ -289,6 +289,30 @@ async def test_one_address_is_heard_ten_times_a_minute(desk: Desk) -> None:
     assert [await post(desk, ENROL, b"") for _ in range(FROM_ONE + 1)] == [400] * FROM_ONE + [429]
 
 
+async def idle(desk: Desk) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which nothing is said."""
+    return await asyncio.open_connection(HOST, desk.door, ssl=enrolment_client_context())
+
+
+async def test_whoever_connects_and_says_nothing_is_hung_up_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kioskd.edges.enrolment_door.OPEN_S", 0.5)
+    reader, writer = await idle(desk)
+    assert await asyncio.wait_for(reader.read(), 60) == b""
+    writer.close()
+
+
+async def test_many_silent_connections_do_not_keep_an_honest_terminal_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kioskd.edges.enrolment_door.MOST_OPEN", 3)
+    silent = [await idle(desk) for _ in range(6)]
+    await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in silent[:3])), 60)
+    await desk.enrol(await desk.code("k1"))
+    assert await desk.given() == ["k1"]
+    for _, writer in silent:
+        writer.close()
+
+
 def test_all_addresses_together_are_heard_sixty_times_a_minute() -> None:
     gate = Gate()
     heard = sum(gate.admits(f"192.0.2.{number}", 1000.0) for number in range(FROM_ALL + 20))
