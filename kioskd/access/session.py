@@ -9,7 +9,7 @@ from typing import Protocol
 
 from kioskd.access.office import Office
 from kioskd.access.taps import converse, settle_report
-from kioskd.errors import KioskError, KioskRevoked, LinkLost, Malformed, TapEnds
+from kioskd.errors import KioskError, KioskRevoked, LinkLost, Malformed, StoreFailed, TapEnds
 from kioskd.rekey.profile import identify_steps
 from kioskd.rekey.wire import (
     WIRE_VERSION,
@@ -73,7 +73,9 @@ class Session:
         try:
             await self._welcome()
             while True:
-                await self._dispatch(await self._receive())
+                message = await self._receive()
+                if await self._admits(message):
+                    await self._dispatch(message)
         except KioskRevoked as wrong:
             log.warning("%s: %s; the link is closed", self.name, wrong)
         except LinkLost:
@@ -92,7 +94,7 @@ class Session:
         if hello.head.kiosk != self.name:
             raise Malformed(f"hello from {hello.head.kiosk!r:.40} under the certificate of {self.name}")
         self._received = 1
-        await self._admit(hello)
+        await self._admits(hello)
         log.info("%s: %s connected, software %s", self.name, self.role, hello.software)
         await self.post(lambda head: Welcome(head, identify_steps(*self.office.profiles)))
 
@@ -102,15 +104,28 @@ class Session:
         if (head.kiosk, head.epoch, head.sequence) != (self.name, self.epoch, self._received + 1):
             raise Malformed("a message out of order, of another link, or of another terminal")
         self._received = head.sequence
-        await self._admit(message)
         return message
 
-    async def _admit(self, message: Message) -> None:
-        """Refuses whatever comes from a terminal that was revoked, also on a link that was open before."""
-        if await self.revoked():
-            head, words = message.head, "the certificate of this terminal was revoked"
-            await self.post(lambda one: Refuse(one, KioskRevoked.outcome, words), tap=head.tap, card=head.card)
-            raise KioskRevoked(words)
+    async def _admits(self, message: Message) -> bool:
+        """Refuses whatever comes from a terminal that was revoked, also on a link that was open before.
+
+        Where the store does not answer, no tap is begun; a report is judged by the store anyway.
+        """
+        try:
+            if not await self.revoked():
+                return True
+        except StoreFailed as wrong:
+            log.warning("%s: whether it is revoked cannot be looked up: %s", self.name, wrong)
+            if isinstance(message, Tap):
+                await self._refuse(message, StoreFailed.outcome, str(wrong))
+            return not isinstance(message, Tap)
+        words = "the certificate of this terminal was revoked"
+        await self._refuse(message, KioskRevoked.outcome, words)
+        raise KioskRevoked(words)
+
+    async def _refuse(self, message: Message, outcome: str, words: str) -> None:
+        head = message.head
+        await self.post(lambda one: Refuse(one, outcome, words), tap=head.tap, card=head.card)
 
     async def _dispatch(self, message: Message) -> None:
         match message:
