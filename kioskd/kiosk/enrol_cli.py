@@ -3,14 +3,16 @@
 import argparse
 import asyncio
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from kioskd.command_line import typed
-from kioskd.config import TerminalConfig, load_yaml
+from kioskd.config import CREDENTIAL, TerminalConfig, load_yaml
 from kioskd.edges.certificates import check_name
 from kioskd.edges.enrolment_client import EnrolmentServer, read_fingerprint, read_url
+from kioskd.edges.sealed_credential import check_tpm
 from kioskd.edges.signing_request import new_key, signing_request
 from kioskd.edges.tls import Certified
 from kioskd.errors import BadConfiguration, KioskError, ServerNotTrusted
@@ -18,8 +20,9 @@ from kioskd.private_file import read_passphrase
 from kioskd.public_file import check_free, read_public, write_public
 from kioskd.rekey.bundle import in_words
 from kioskd.rekey.enrolment import ROLES, Enrolling, read_code
-from kioskd.terminal.identity import IdentityFiles, identity_files
+from kioskd.terminal.identity import IdentityFiles, SealedIdentity, identity_files
 
+MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
 CONFIG = Path("/etc/kioskd/kiosk.yaml")
 
 
@@ -36,6 +39,7 @@ def add_to(commands: Any) -> None:
     enrol.add_argument("--csr-out", type=Path, metavar="FILE", help="write a signing request for your own authority")
     enrol.add_argument("--install", type=Path, metavar="CERT", help="put in the certificate that came back")
     enrol.add_argument("--ca", type=Path, metavar="PEM", help="with --install: the authorities to trust")
+    enrol.add_argument("--seal", action="store_true", help="with URL: keep it as a credential sealed to the TPM")
     enrol.add_argument("--replace", action="store_true", help="in place of an identity that is there")
 
 
@@ -54,14 +58,38 @@ def _chosen(args: argparse.Namespace) -> int:
         raise BadConfiguration("enrol: needs one of URL, --csr-out FILE or --install CERT")
     config = load_yaml(TerminalConfig, args.config)
     check_name(config.name)
+    if args.seal:
+        return _sealed(config, args)
     files = _files(config, args.config)
-    if files.exists() and not args.replace:
-        raise BadConfiguration(f"{files.identity}: there is an identity already; --replace puts a new one in its place")
+    _check_new(files, args)
     if args.csr_out is not None:
         return _ask_in_writing(config, files, args)
     if args.install is not None:
         return _install(config, files, args)
     return _enrol(config, files, args)
+
+
+def _sealed(config: TerminalConfig, args: argparse.Namespace) -> int:
+    check_tpm()
+    if args.url is None:
+        raise BadConfiguration("--seal: goes with URL")
+    name = config.tls.key.removeprefix(CREDENTIAL)
+    if not config.tls.key.startswith(CREDENTIAL) or config.tls.certificate != config.tls.key:
+        raise BadConfiguration(f"{args.config}: tls: --seal needs credential:NAME for both certificate and key")
+    check_name(name)
+    # Until it is sealed, the key is in memory only: that folder is no disk.
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        sealed = args.config.parent / f"{name}.cred"
+        files = SealedIdentity(Path(folder) / name, Path(config.tls.ca), sealed, name)
+        _check_new(files, args)
+        code = _enrol(config, files, args)
+    print(f"The unit needs LoadCredentialEncrypted={name}:{sealed}. It does not renew itself: enrol again in time.")
+    return code
+
+
+def _check_new(files: IdentityFiles, args: argparse.Namespace) -> None:
+    if files.exists() and not args.replace:
+        raise BadConfiguration(f"{files.place}: there is an identity already; --replace puts a new one in its place")
 
 
 def _enrol(config: TerminalConfig, files: IdentityFiles, args: argparse.Namespace) -> int:
@@ -132,6 +160,6 @@ def _from_file(file: Path) -> str:
 
 def _done(told: Certified, files: IdentityFiles) -> None:
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(told.end))
-    print(f"{told.name} is enrolled as a {told.role}, until {until}: {files.identity}, {files.ca}")
+    print(f"{told.name} is enrolled as a {told.role}, until {until}: {files.place}, {files.ca}")
     how = "`systemctl restart kioskd-kiosk`, then `kioskctl status`" if told.role == ROLES[0] else "start the station"
     print(f"Next: {how}.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kioskd.config import CREDENTIAL, TlsSection
+from kioskd.edges.sealed_credential import TPM, seal
 from kioskd.edges.tls import Certified, examine
 from kioskd.errors import BadConfiguration, VaultError
 from kioskd.private_file import read_private, write_private
@@ -27,9 +28,14 @@ class IdentityFiles:
         """The key that waits for its certificate."""
         return self.identity.with_name(f"{self.identity.name}.pending")
 
+    @property
+    def place(self) -> Path:
+        """Where the identity stays."""
+        return self.identity
+
     def exists(self) -> bool:
         """Whether there is an identity."""
-        return self.identity.exists()
+        return self.place.exists()
 
     def put(self, key: Secret, certificate: str, ca: str, name: str, role: str = "") -> Certified:
         """Makes key and certificate (PEM) the identity, and `ca` what is trusted; the old one stays if it is refused.
@@ -69,9 +75,13 @@ class IdentityFiles:
         # Between the steps both authorities are trusted: whichever identity is there, its server is known.
         if old.strip() != ca.strip():
             self._write(self.ca, ca.rstrip(b"\n") + b"\n" + old)
-        self._write(self.identity, new.identity.read_bytes())
+        self.keep(new.identity.read_bytes())
         if old.strip() != ca.strip():
             self._write(self.ca, ca)
+
+    def keep(self, content: bytes) -> None:
+        """Puts the identity where it stays."""
+        self._write(self.place, content)
 
     def discard(self) -> None:
         """Takes away what is staged."""
@@ -106,6 +116,24 @@ class IdentityFiles:
             write_private(path, content, for_owner_of_folder=True)
         except VaultError as wrong:
             raise BadConfiguration(str(wrong)) from wrong
+
+
+@dataclass(frozen=True, slots=True)
+class SealedIdentity(IdentityFiles):
+    """An identity that is in the clear only while it is tried, and stays as a credential sealed to the TPM."""
+
+    sealed: Path
+    name: str
+    key: str = TPM
+
+    @property
+    def place(self) -> Path:
+        """Where the identity stays."""
+        return self.sealed
+
+    def keep(self, content: bytes) -> None:
+        """Seals the identity."""
+        self._write(self.place, seal(self.name, Secret(content), self.key))
 
 
 def identity_files(tls: TlsSection) -> IdentityFiles | None:
