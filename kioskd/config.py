@@ -14,11 +14,12 @@ from kioskd.shape import ShapeError, from_plain
 
 T = TypeVar("T")
 
-_CREDENTIAL = "credential:"
+CREDENTIAL = "credential:"
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _LEVELS = ("01", "03", "11", "13", "33")
 _LONGEST_S = 600.0
+_PROXY = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -26,13 +27,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class ServerSection:
     """Where the access server is; `name` is what its certificate must say, the host if it is empty.
 
-    A tap waits `patience_s` for the link, where there is none.
+    A tap waits `patience_s` for the link, where there is none. `proxy` is http://HOST:PORT, or empty.
     """
 
     host: str
     port: int
     name: str = ""
     patience_s: float = 3.0
+    proxy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,27 @@ class KmsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class EnrolmentSection:
+    """Where new terminals enrol, and the authority that signs for them: its certificate, and its key, a private file.
+
+    `url` is what technicians type; empty: made of the server certificate's first name and the port.
+    """
+
+    port: int
+    ca: str
+    ca_key: str
+    host: str = ""  # empty: that of `listen`
+    url: str = ""
+    days: float = 397.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.days <= 3650:
+            raise ValueError("days: needs a number above 0, at most 3650")
+        if self.url and not self.url.startswith("https://"):
+            raise ValueError("url: needs the scheme https, a host and a port")
+
+
+@dataclass(frozen=True, slots=True)
 class AccessConfig:
     """The access server; `store` is a database URL."""
 
@@ -134,6 +157,7 @@ class AccessConfig:
     rotate_krk: bool = False  # a replaced card also gets a replacement set of the newest epoch that issues
     profiles: str = ""  # a folder of card profiles; empty: AES-128 cards of SCP03 with two slots
     kms: KmsSection | None = None  # where bundles are fetched from; otherwise they come as files
+    enrolment: EnrolmentSection | None = None  # absent: no terminal is enrolled or renewed here
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +189,8 @@ def load_terminal(path: Path) -> TerminalConfig:
     _check_port(path, "server.port", config.server.port)
     if config.server.name:
         _check_host(path, "server.name", config.server.name)
+    if config.server.proxy and not _PROXY.fullmatch(config.server.proxy):
+        raise _wrong(path, "server.proxy", "needs http://HOST:PORT, without a user and a password")
     _check_tls(path, config.tls)
     for key, text in (("journal", config.journal), ("socket", config.socket)):
         _check_folder(path, key, text)
@@ -186,6 +212,10 @@ def load_access(path: Path) -> AccessConfig:
     _check_folder(path, "socket", config.socket)
     if config.kms is not None:
         _check_kms(path, config.kms)
+    if config.enrolment is not None:
+        _check_port(path, "enrolment.port", config.enrolment.port)
+        _check_readable(path, "enrolment.ca", config.enrolment.ca)
+        _check_private(path, "enrolment.ca_key", config.enrolment.ca_key)
     if config.profiles and not _check_absolute(path, "profiles", config.profiles).is_dir():
         raise _wrong(path, "profiles", f"{config.profiles} is no folder")
     if "://" not in config.store:
@@ -212,9 +242,9 @@ def load_kms(path: Path) -> KmsConfig:
 
 def file_of(text: str) -> Path:
     """The file that a path or credential:NAME stands for."""
-    if text.startswith(_CREDENTIAL):
+    if text.startswith(CREDENTIAL):
         folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-        return Path(folder) / text.removeprefix(_CREDENTIAL)
+        return Path(folder) / text.removeprefix(CREDENTIAL)
     return Path(text)
 
 
@@ -320,9 +350,9 @@ def _check_keeper(path: Path, vault: VaultSection | KeeperSection) -> None:
 
 
 def _check_absolute(path: Path, key: str, text: str) -> Path:
-    if text.startswith(_CREDENTIAL) and "CREDENTIALS_DIRECTORY" not in os.environ:
+    if text.startswith(CREDENTIAL) and "CREDENTIALS_DIRECTORY" not in os.environ:
         raise _wrong(path, key, f"{text} is a systemd credential, and systemd did not start this")
-    if not text.startswith(_CREDENTIAL) and not text.startswith("/"):
+    if not text.startswith(CREDENTIAL) and not text.startswith("/"):
         raise _wrong(path, key, f"{text or 'nothing'} is not an absolute path")
     return file_of(text)
 

@@ -78,6 +78,22 @@ class KioskNotTrusted(LinkLost):
     outcome = "kiosk-not-trusted"
 
 
+class KioskRevoked(LinkLost):
+    """This terminal's certificate was revoked."""
+
+    outcome = "kiosk-revoked"
+
+
+class EnrolmentRefused(KioskError):
+    """No certificate is given out: the code is wrong, used, expired or void, or renewal is not due."""
+
+    outcome = "enrolment-refused"
+
+
+class BadSigningRequest(EnrolmentRefused):
+    """A signing request that is not signed by its own key, or for a kind of key that is not taken."""
+
+
 class JournalFailed(KioskError):
     """The journal could not be read or written."""
 

@@ -230,6 +230,22 @@ _TAPS = (
         "Renew this terminal's certificate.",
     ),
     Outcome(
+        "kiosk-revoked",
+        "K413",
+        Severity.ALARM,
+        LATER,
+        "This terminal's certificate was revoked; the access server refuses whatever comes under it.",
+        "If it is a good terminal, enrol it again with a new code: `kioskctl enrol`.",
+    ),
+    Outcome(
+        "enrolment-refused",
+        "K414",
+        Severity.FAULT,
+        LATER,
+        "No certificate was given out: the code is wrong, used, expired or void, or the renewal is not due.",
+        "Have the operator give out a new code: `kioskd access enrolment add NAME`.",
+    ),
+    Outcome(
         "link-lost",
         "K403",
         Severity.RETRY,

@@ -37,10 +37,11 @@ def read_passphrase(path: Path) -> Secret:
     return phrase
 
 
-def write_private(path: Path, content: bytes, *, new: bool = False) -> None:
+def write_private(path: Path, content: bytes, *, new: bool = False, for_owner_of_folder: bool = False) -> None:
     """Puts `content` at `path`, mode 0600, durable when it returns; the old content stays if anything fails.
 
-    With `new`, a file that is already there is left alone and refused. Failures are `VaultError`.
+    With `new`, a file that is already there is left alone and refused. With `for_owner_of_folder`, root writes it for
+    the service whose folder it is. Failures are `VaultError`.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -48,6 +49,9 @@ def write_private(path: Path, content: bytes, *, new: bool = False) -> None:
         raise VaultError(f"{path}: cannot be written: {wrong.strerror}") from wrong
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if for_owner_of_folder and os.geteuid() == 0:
+                folder = path.parent.stat()
+                os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

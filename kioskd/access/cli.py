@@ -10,6 +10,8 @@ from typing import Any
 from kioskd.access.blocking_cli import add_blocking_commands
 from kioskd.access.campaign_cli import Work, add_campaign_commands
 from kioskd.access.campaigns import in_store, take_in
+from kioskd.access.enrolment import authority_of
+from kioskd.access.enrolment_cli import OFF, add_enrolment_commands
 from kioskd.access.fetch import use, waiting
 from kioskd.access.serve import identity, serve
 from kioskd.access.vaults import create_vault, open_vault
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     command("fetch", "take in what waits for this server at the key management server", _fetch)
     add_campaign_commands(command)
     add_blocking_commands(command)
+    add_enrolment_commands(commands)
     run = command("serve", "run the server", _serve)
     run.add_argument("--check", action="store_true", help="only say whether the configuration and the vault are usable")
     clear = command("clear", "forgive a terminal its wrong cryptograms with a card (K408)", _clear)
@@ -125,10 +128,18 @@ def _serve(config: AccessConfig, args: argparse.Namespace) -> None:
         identity(config)
         holdings, profiles = vault.holdings(), load_profiles(config.profiles)
         print(f"{args.config}: card profiles: {', '.join(one.name for one in profiles)}")
+        print(f"{args.config}: {_enrolment(config)}")
         print(f"{args.config}: usable; issuing {_list(holdings.issuing)}, armed {_list(holdings.armed)}")
         return
     set_up_log("kioskd-access")
     asyncio.run(serve(config, vault))
+
+
+def _enrolment(config: AccessConfig) -> str:
+    if config.enrolment is None:
+        return OFF
+    authority_of(config, config.enrolment)
+    return f"terminals enrol at port {config.enrolment.port}"
 
 
 def _clear(config: AccessConfig, args: argparse.Namespace) -> None:

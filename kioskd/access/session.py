@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from kioskd.access.office import Office
 from kioskd.access.taps import converse, settle_report
-from kioskd.errors import KioskError, LinkLost, Malformed, TapEnds
 from kioskd.log_fields import MessageId, card_hash, entry, tell, telling
+from kioskd.errors import KioskError, KioskRevoked, LinkLost, Malformed, StoreFailed, TapEnds
 from kioskd.rekey.profile import identify_steps
 from kioskd.rekey.wire import (
     WIRE_VERSION,
@@ -61,6 +61,7 @@ class Session:
     name: str
     role: str
     link: Link
+    revoked: Callable[[], Awaitable[bool]]  # whether the terminal's certificate is revoked by now
     epoch: int = field(default_factory=lambda: secrets.randbelow(2**31 - 1) + 1)
     _sent: int = 0
     _received: int = 0
@@ -74,7 +75,11 @@ class Session:
         try:
             await self._welcome()
             while True:
-                await self._dispatch(await self._receive())
+                message = await self._receive()
+                if await self._admits(message):
+                    await self._dispatch(message)
+        except KioskRevoked as wrong:
+            log.warning("%s: %s; the link is closed", self.name, wrong)
         except LinkLost:
             log.info("%s: link closed", self.name, extra=entry(MessageId.TERMINAL_WENT))
         except Malformed as wrong:
@@ -93,6 +98,7 @@ class Session:
             raise Malformed(f"hello from {hello.head.kiosk!r:.40} under the certificate of {self.name}")
         self._received = 1
         kind = entry(MessageId.TERMINAL_CAME)
+        await self._admits(hello)
         log.info("%s: %s connected, software %s", self.name, self.role, hello.software, extra=kind)
         await self.post(lambda head: Welcome(head, identify_steps(*self.office.profiles)))
 
@@ -103,6 +109,27 @@ class Session:
             raise Malformed("a message out of order, of another link, or of another terminal")
         self._received = head.sequence
         return message
+
+    async def _admits(self, message: Message) -> bool:
+        """Refuses whatever comes from a terminal that was revoked, also on a link that was open before.
+
+        Where the store does not answer, no tap is begun; a report is judged by the store anyway.
+        """
+        try:
+            if not await self.revoked():
+                return True
+        except StoreFailed as wrong:
+            log.warning("%s: whether it is revoked cannot be looked up: %s", self.name, wrong)
+            if isinstance(message, Tap):
+                await self._refuse(message, StoreFailed.outcome, str(wrong))
+            return not isinstance(message, Tap)
+        words = "the certificate of this terminal was revoked"
+        await self._refuse(message, KioskRevoked.outcome, words)
+        raise KioskRevoked(words)
+
+    async def _refuse(self, message: Message, outcome: str, words: str) -> None:
+        head = message.head
+        await self.post(lambda one: Refuse(one, outcome, words), tap=head.tap, card=head.card)
 
     async def _dispatch(self, message: Message) -> None:
         match message:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kioskd.errors import BadConfiguration, VaultError
@@ -43,15 +43,20 @@ class Issued:
     key: Path
 
 
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+
 @dataclass(frozen=True, slots=True)
-class _Authority:
+class Authority:
+    """A CA that can sign."""
+
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
 
 def create_ca(ca_dir: Path, name: str, days: int = CA_DAYS, not_before: datetime | None = None) -> Issued:
     """A new CA in `ca_dir` (made if absent): ca.crt and ca.key; `BadConfiguration` if there is one already."""
-    _check_name(name)
+    check_name(name)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = _builder(subject, subject, key.public_key(), key.public_key(), _window(days, not_before))
@@ -69,52 +74,86 @@ def issue_server(
     not_before: datetime | None = None,
 ) -> Issued:
     """A server certificate for these DNS names and IP addresses: NAME.crt and NAME.key in `out_dir`."""
-    _check_name(name)
+    check_name(name)
     if not hosts:
         raise BadConfiguration("a server certificate needs at least one host name or address")
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-    return _issue(ca_dir, name, subject, names, ExtendedKeyUsageOID.SERVER_AUTH, out_dir, _window(days, not_before))
+    authority, key = _authority(ca_dir), ec.generate_private_key(ec.SECP256R1())
+    window = _window(days, not_before)
+    signed = _sign(authority, key.public_key(), subject, names, ExtendedKeyUsageOID.SERVER_AUTH, window)
+    return _write(out_dir, name, key, signed)
 
 
 def issue_client(
     ca_dir: Path, role: Role, name: str, out_dir: Path, days: int = CLIENT_DAYS, not_before: datetime | None = None
 ) -> Issued:
     """A client certificate, CN = name and OU = role: NAME.crt and NAME.key in `out_dir`."""
-    _check_name(name)
+    authority, key = _authority(ca_dir), ec.generate_private_key(ec.SECP256R1())
+    signed = sign_client(authority, key.public_key(), role, name, _window(days, not_before))
+    return _write(out_dir, name, key, signed)
+
+
+def sign_client(
+    authority: Authority, key: PublicKey, role: Role, name: str, window: tuple[datetime, datetime]
+) -> x509.Certificate:
+    """A client's certificate for a key that is its own, CN = name and OU = role, valid in that window."""
+    check_name(name)
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role.value),
             x509.NameAttribute(NameOID.COMMON_NAME, name),
         ]
     )
-    return _issue(ca_dir, name, subject, None, ExtendedKeyUsageOID.CLIENT_AUTH, out_dir, _window(days, not_before))
+    return _sign(authority, key, subject, None, ExtendedKeyUsageOID.CLIENT_AUTH, window)
 
 
-def _issue(
-    ca_dir: Path,
-    name: str,
+def load_authority(certificate: Path, key: Path) -> Authority:
+    """The CA of these two files, its key a private one; `BadConfiguration` if they are not a CA and its EC key."""
+    pem = read_private(key).reveal()
+    try:
+        private = serialization.load_pem_private_key(pem, password=None)
+        authority = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except OSError as wrong:
+        raise BadConfiguration(f"{certificate}: cannot be read: {wrong.strerror}") from wrong
+    except (ValueError, TypeError) as wrong:
+        raise BadConfiguration(f"{certificate.parent}: {key.name} or {certificate.name} is damaged") from wrong
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != authority.public_key():
+        raise BadConfiguration(f"{key.parent}: {key.name} is not the key of {certificate.name}")
+    return Authority(authority, private)
+
+
+def check_name(name: str) -> None:
+    """`BadConfiguration` unless a terminal, server or person may have that name."""
+    if not _NAME.fullmatch(name):
+        raise BadConfiguration(f"name {name!r:.80}: 1 to 64 letters, digits, dots, dashes; no dot or dash in front")
+
+
+def _authority(ca_dir: Path) -> Authority:
+    return load_authority(ca_dir / "ca.crt", ca_dir / "ca.key")
+
+
+def _sign(
+    authority: Authority,
+    key: PublicKey,
     subject: x509.Name,
     names: x509.SubjectAlternativeName | None,
     use: x509.ObjectIdentifier,
-    out_dir: Path,
     window: tuple[datetime, datetime],
-) -> Issued:
-    authority = _load(ca_dir)
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(subject, authority.certificate.subject, key.public_key(), authority.key.public_key(), window)
+) -> x509.Certificate:
+    builder = _builder(subject, authority.certificate.subject, key, authority.key.public_key(), window)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage(authority=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
     if names is not None:
         builder = builder.add_extension(names, critical=False)
-    return _write(out_dir, name, key, builder.sign(authority.key, hashes.SHA256()))
+    return builder.sign(authority.key, hashes.SHA256())
 
 
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
+    key: PublicKey,
     issuer_key: ec.EllipticCurvePublicKey,
     window: tuple[datetime, datetime],
 ) -> x509.CertificateBuilder:
@@ -162,25 +201,6 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
     except ValueError as wrong:
         raise BadConfiguration(f"host {host!r}: not a DNS name in ASCII, nor an address") from wrong
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise BadConfiguration(f"name {name!r:.80}: 1 to 64 letters, digits, dots, dashes; no dot or dash in front")
-
-
-def _load(ca_dir: Path) -> _Authority:
-    pem = read_private(ca_dir / "ca.key").reveal()
-    try:
-        key = serialization.load_pem_private_key(pem, password=None)
-        certificate = x509.load_pem_x509_certificate((ca_dir / "ca.crt").read_bytes())
-    except OSError as wrong:
-        raise BadConfiguration(f"{ca_dir / 'ca.crt'}: cannot be read: {wrong.strerror}") from wrong
-    except (ValueError, TypeError) as wrong:
-        raise BadConfiguration(f"{ca_dir}: ca.key or ca.crt is damaged") from wrong
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise BadConfiguration(f"{ca_dir}: ca.key is not the key of ca.crt")
-    return _Authority(certificate, key)
 
 
 def _write(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> Issued:

@@ -88,11 +88,12 @@ class HttpsServer:
     port: int
     name: str
     tls: ssl.SSLContext
+    proxy: str = ""
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """One request's answer; `Refusal` if the server says no, `LinkLost` and its kinds if it cannot be spoken to."""
         raw = b"" if body is None else json.dumps(body).encode()
-        where = f"{self.host}:{self.port}"
+        where = f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session,
@@ -102,6 +103,7 @@ class HttpsServer:
                     data=raw,
                     ssl=self.tls,
                     server_hostname=self.name or self.host,
+                    proxy=self.proxy or None,
                 ) as response,
             ):
                 answer = json.loads(await response.read())
@@ -113,7 +115,7 @@ class HttpsServer:
         except (aiohttp.ClientError, ssl.SSLError, OSError) as wrong:
             raise KioskNotTrusted(f"{where}: ended the connection; is our certificate one of its authority?") from wrong
         except ValueError as wrong:
-            raise ServerDown(f"{where}: does not answer as a key management server") from wrong
+            raise ServerDown(f"{where}: does not answer as a server of this house") from wrong
         if status != HTTPStatus.OK:
             raise Refusal(str(answer.get("outcome", "internal")), str(answer.get("sentence", f"HTTP {status}")))
         return answer

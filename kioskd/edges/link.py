@@ -48,8 +48,13 @@ class WebSocketLink:
 
 
 @asynccontextmanager
-async def connect(host: str, port: int, name: str, tls: ssl.SSLContext) -> AsyncIterator[WebSocketLink]:
-    """A link to the access server, whose certificate must say `name`; a kind of `LinkLost` tells why there is none."""
+async def connect(
+    host: str, port: int, name: str, tls: ssl.SSLContext, proxy: str = ""
+) -> AsyncIterator[WebSocketLink]:
+    """A link to the access server, whose certificate must say `name`; a kind of `LinkLost` tells why there is none.
+
+    Through an http:// `proxy`, if one is named, which sees TLS only.
+    """
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -57,6 +62,7 @@ async def connect(host: str, port: int, name: str, tls: ssl.SSLContext) -> Async
                     f"https://{f'[{host}]' if ':' in host else host}:{port}{PATH}",
                     ssl=tls,
                     server_hostname=name or None,
+                    proxy=proxy or None,
                     heartbeat=HEARTBEAT_S,
                     max_msg_size=MAX_MESSAGE_BYTES,
                 )

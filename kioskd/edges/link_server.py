@@ -2,23 +2,27 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from kioskd.edges.link import HEARTBEAT_S, PATH
-from kioskd.errors import BadConfiguration, LinkLost, Malformed
+from kioskd.errors import BadConfiguration, KioskError, LinkLost, Malformed
+from kioskd.rekey.enrolment import MAX_REQUEST_BYTES
 from kioskd.rekey.wire import MAX_MESSAGE_BYTES, Message, decode, encode
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end, from its verified certificate: common name and organisational unit."""
+    """Who is at the other end, from its verified certificate: common name, organisational unit, serial in hex."""
 
     name: str
     role: str
+    serial: str = ""
 
 
 class ServerLink:
@@ -48,9 +52,20 @@ Speak = Callable[[Peer, ServerLink], Awaitable[None]]
 """Speaks with one terminal until its link ends."""
 
 
+Answer = Callable[[Peer, bytes], Awaitable[Any]]
+"""Takes a peer's request; its result goes out as JSON."""
+
+NO_DOORS: Mapping[tuple[str, str], Answer] = {}
+
+
 @asynccontextmanager
-async def serve_links(host: str, port: int, tls: ssl.SSLContext, speak: Speak) -> AsyncIterator[None]:
-    """Takes links as long as the context lasts; `BadConfiguration` if the address cannot be listened on."""
+async def serve_links(
+    host: str, port: int, tls: ssl.SSLContext, speak: Speak, doors: Mapping[tuple[str, str], Answer] = NO_DOORS
+) -> AsyncIterator[None]:
+    """Takes links as long as the context lasts; `BadConfiguration` if the address cannot be listened on.
+
+    `doors` answers these (method, path) besides, in JSON; a `KioskError` of one is 409 with its outcome and sentence.
+    """
 
     present: set[web.WebSocketResponse] = set()
 
@@ -66,8 +81,10 @@ async def serve_links(host: str, port: int, tls: ssl.SSLContext, speak: Speak) -
         await socket.close()
         return socket
 
-    app = web.Application()
+    app = web.Application(client_max_size=MAX_REQUEST_BYTES)
     app.router.add_get(PATH, answer)
+    for (method, path), door in doors.items():
+        app.router.add_route(method, path, _answering(door))
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -83,6 +100,17 @@ async def serve_links(host: str, port: int, tls: ssl.SSLContext, speak: Speak) -
         await runner.cleanup()
 
 
+def _answering(door: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(await door(peer_of(request), await request.read()))
+        except KioskError as wrong:
+            told = {"outcome": wrong.outcome, "sentence": str(wrong)}
+            return web.json_response(told, status=HTTPStatus.CONFLICT)
+
+    return answer
+
+
 def peer_of(request: web.Request) -> Peer:
     """The peer of a request; TLS has verified the certificate, so a missing name is refused, not trusted."""
     certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
@@ -90,4 +118,4 @@ def peer_of(request: web.Request) -> Peer:
     name, role = names.get("commonName", ""), names.get("organizationalUnitName", "")
     if not name or not role:
         raise web.HTTPForbidden(text="the certificate names no terminal and role")
-    return Peer(name, role)
+    return Peer(name, role, str((certificate or {}).get("serialNumber", "")))

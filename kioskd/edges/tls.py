@@ -1,9 +1,15 @@
-"""TLS contexts: 1.3 only, both sides with certificates of this installation's own authority."""
+"""TLS contexts: 1.3 only, both sides with certificates of this installation's own authority, except to enrol."""
 
+import contextlib
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kioskd.errors import BadConfiguration
+
+_FLIGHTS = 4
+_NO_TIME = "Jan  1 00:00:00 1970 GMT"
 
 
 def client_context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
@@ -18,6 +24,22 @@ def server_context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def enrolment_server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """The access server's side of enrolment: it asks for no certificate, for who enrols has none yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    _identify(context, certificate, key)
+    return context
+
+
+def enrolment_client_context() -> ssl.SSLContext:
+    """A new terminal's side: no authority is known yet, so whoever uses this compares the server's fingerprint."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def _context(protocol: int, ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -25,9 +47,54 @@ def _context(protocol: int, ca: Path, certificate: Path, key: Path) -> ssl.SSLCo
         context.load_verify_locations(cafile=str(ca))
     except (ssl.SSLError, OSError) as wrong:
         raise BadConfiguration(f"{ca}: is not a certificate authority's file: {wrong}") from wrong
+    _identify(context, certificate, key)
+    return context
+
+
+def _identify(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     try:
         # A password is never asked for: a daemon has nobody to ask.
         context.load_cert_chain(certificate, key, password=lambda: b"")
     except (ssl.SSLError, OSError) as wrong:
         raise BadConfiguration(f"{certificate} and {key}: are not a certificate and its key: {wrong}") from wrong
-    return context
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """What an authority has certified of a terminal; times in seconds since 1970, the serial number in hex."""
+
+    name: str
+    role: str
+    serial: str
+    begin: int
+    end: int
+
+
+def examine(ca: Path, certificate: Path, key: Path) -> Certified:
+    """What a client certificate says, after OpenSSL itself has taken it as a server would.
+
+    `BadConfiguration` if key and certificate do not belong together, if the authorities in `ca` did not sign it, if it
+    is not for clients, or not valid now.
+    """
+    client, server = client_context(ca, certificate, key), server_context(ca, certificate, key)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE  # the server's half is not looked at here
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours, theirs = client.wrap_bio(down, up), server.wrap_bio(up, down, server_side=True)
+    try:
+        for _ in range(_FLIGHTS):
+            for side in (ours, theirs):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+    except ssl.SSLCertVerificationError as wrong:
+        raise BadConfiguration(f"{certificate}: is not accepted under {ca}: {wrong.verify_message}") from wrong
+    except ssl.SSLError as wrong:
+        raise BadConfiguration(f"{certificate}: TLS does not accept it: {wrong.reason}") from wrong
+    told: Any = theirs.getpeercert() or {}
+    names = {key: value for group in told.get("subject", ()) for key, value in group}
+    return Certified(
+        names.get("commonName", ""),
+        names.get("organizationalUnitName", ""),
+        told.get("serialNumber", ""),
+        int(ssl.cert_time_to_seconds(told.get("notBefore", _NO_TIME))),
+        int(ssl.cert_time_to_seconds(told.get("notAfter", _NO_TIME))),
+    )

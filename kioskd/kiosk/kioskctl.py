@@ -10,6 +10,7 @@ from typing import Any
 
 from kioskd.edges.local_http import ask_local
 from kioskd.errors import KioskError
+from kioskd.kiosk import enrol_cli
 from kioskd.outcome import Severity
 from kioskd.outcomes import outcome
 
@@ -23,7 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     status = commands.add_parser("status", help="how it is, and what to do next")
     status.add_argument("--json", action="store_true", help="for programs")
+    enrol_cli.add_to(commands)
     args = parser.parse_args(argv)
+    if args.command == "enrol":
+        return enrol_cli.run(args)
     try:
         told = asyncio.run(ask_local(args.socket, "GET", "/status"))
     except KioskError as wrong:

@@ -28,6 +28,7 @@ from kioskd.rekey.relay import RelayPolicy
 from kioskd.terminal.observer import Observer
 from kioskd.terminal.panel import WELCOME, LinePanel
 from kioskd.terminal.standing import standing
+from kioskd.terminal.renewal import Renewal
 from kioskd.terminal.status import Status
 from kioskd.terminal.tap import TapRun, Terminal
 from kioskd.terminal.uplink import Uplink
@@ -182,15 +183,21 @@ async def run_terminal(
 async def _assemble(
     config: TerminalConfig, purpose: str, role: str, panel: Panel, stack: AsyncExitStack
 ) -> tuple[Terminal, Status, PcscReaders]:
-    tls = identity(config)
+    status = Status(config.name, role, software := f"kioskd {VERSION}")
+    renewal = Renewal(config, identity(config), lambda: status.under_way == 0)
+    stack.callback(asyncio.create_task(renewal.run()).cancel)
     journal = SqliteJournal(Path(config.journal))
     stack.push_async_callback(journal.close)
     waits = {"wait_s": systemd.watchdog_s() / 2} if systemd.watchdog_s() else {}
     readers = PcscReaders(config.reader.transmit_timeout_s, config.reader.name_contains, **waits)
     stack.push_async_callback(readers.close)
     server = config.server
-    software = f"kioskd {VERSION}"
-    uplink = Uplink(config.name, software, lambda: connect(server.host, server.port, server.name, tls), journal)
+    uplink = Uplink(
+        config.name,
+        software,
+        lambda: connect(server.host, server.port, server.name, renewal.for_link(), server.proxy),
+        journal,
+    )
     policy = RelayPolicy(
         aids=tuple(bytes.fromhex(aid) for aid in config.policy.aids),
         level=int(config.policy.level, 16),
@@ -199,7 +206,7 @@ async def _assemble(
     )
     cards = RecordingReaders(readers, Path(config.trace)) if config.trace else readers
     terminal = Terminal(purpose, cards, uplink, journal, panel, policy, server.patience_s)
-    return terminal, Status(config.name, role, software), readers
+    return terminal, status, readers
 
 
 def _parts(

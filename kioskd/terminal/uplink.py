@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from kioskd.errors import JournalFailed, KioskError, LinkLost, Malformed
 from kioskd.log_fields import MessageId, entry
+from kioskd.errors import JournalFailed, KioskError, KioskRevoked, LinkLost, Malformed
 from kioskd.ports import Journal
 from kioskd.ports import Uplink as Link
 from kioskd.rekey.wire import (
@@ -22,6 +22,7 @@ from kioskd.rekey.wire import (
     Head,
     Hello,
     Message,
+    Refuse,
     ReportMessage,
     Step,
     Welcome,
@@ -173,6 +174,7 @@ class Uplink:
                 welcome = await link.receive()
         except TimeoutError as wrong:
             raise LinkLost("the access server did not say welcome") from wrong
+        _heed(welcome)
         if not isinstance(welcome, Welcome) or welcome.head.kiosk != self._name or welcome.head.sequence != 1:
             raise Malformed("the access server's first message is not our welcome")
         self._epoch, self._received, self.identify = welcome.head.epoch, 1, welcome.identify
@@ -198,6 +200,7 @@ class Uplink:
                 self._taps[head.tap].inbox.put_nowait(message)
             else:
                 log.info("link: %s for tap %s, which has ended", type(message).__name__, head.tap)
+            _heed(message)
 
     async def _acknowledge(self, ack: Ack) -> None:
         try:
@@ -221,3 +224,9 @@ class Uplink:
         self._tell()
         for line in self._taps.values():
             line.inbox.put_nowait(wrong)
+
+
+def _heed(message: Message) -> None:
+    """`KioskRevoked` if the access server refuses not a card but this terminal."""
+    if isinstance(message, Refuse) and message.outcome == KioskRevoked.outcome:
+        raise KioskRevoked(message.detail)

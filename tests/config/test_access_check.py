@@ -55,8 +55,9 @@ def refused(text: str, tmp_path: Path) -> str:
 def test_a_server_that_has_all_it_needs_is_usable(good: str, house: House, tmp_path: Path) -> None:
     done = check(good, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    profiles, usable = done.stdout.splitlines()
+    profiles, enrolment, usable = done.stdout.splitlines()
     assert profiles == f"{tmp_path}/it.yaml: card profiles: gp-scp03-aes128"
+    assert enrolment.startswith(f"{tmp_path}/it.yaml: enrolment: there is no such section, so that enrolment is off")
     assert usable == f"{tmp_path}/it.yaml: usable; issuing none, armed none"
     assert not (house.folder / "access.db").exists(), "a check leaves nothing behind"
 

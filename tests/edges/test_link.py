@@ -14,7 +14,7 @@ import pytest
 from kioskd.edges.certificates import Role, issue_client, issue_server
 from kioskd.edges.link import PATH, WebSocketLink, connect
 from kioskd.edges.link_server import Peer
-from kioskd.edges.tls import client_context, server_context
+from kioskd.edges.tls import client_context, examine, server_context
 from kioskd.errors import (
     BadConfiguration,
     KioskError,
@@ -79,7 +79,9 @@ async def failure(port: int, tls: ssl.SSLContext, name: str = NAME, host: str = 
 async def test_a_terminal_is_known_by_its_certificate(door: Door) -> None:
     async with door.connect() as link:
         assert (await greet(link)).head.sequence == 1
-    assert [conversation.peer for conversation in door.conversations] == [Peer("k1", "kiosk")]
+    house = door.house
+    serial = examine(house.ca, house.kiosk.certificate, house.kiosk.key).serial
+    assert [conversation.peer for conversation in door.conversations] == [Peer("k1", "kiosk", serial)]
 
 
 async def test_only_tls_1_3_is_spoken(door: Door, house: House) -> None:

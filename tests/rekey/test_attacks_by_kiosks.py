@@ -265,12 +265,17 @@ class Flood:
         return ReportMessage(head, Report(0, bytes(32), End.COMPLETE, ()))
 
 
+async def _never() -> bool:
+    """Whether the terminal is revoked."""
+    return False
+
+
 async def test_a_terminal_that_sends_more_reports_than_scripts_is_cut_off(issued_card: Callable[[], Rig]) -> None:
     rig = issued_card()
     link = Flood("k1", 1000)
     server = Office(rig.vault, rig.store, (DEFAULT_PROFILE,))
     try:
-        await Session(server, "k1", "kiosk", link).serve()
+        await Session(server, "k1", "kiosk", link, _never).serve()
     finally:
         server.worker.shutdown()
     assert link.sent < 10
