@@ -22,9 +22,9 @@ from kioskd.edges.link_server import Peer, ServerLink, serve_links
 from kioskd.edges.local_http import serve_local
 from kioskd.edges.profile_file import load_profiles
 from kioskd.edges.store import SqlStore
+from kioskd.edges.tls import enrolment_server_context, server_context
 from kioskd.errors import StoreFailed
 from kioskd.log_fields import MessageId, entry
-from kioskd.edges.tls import enrolment_server_context, server_context
 from kioskd.ports import Vault
 from kioskd.version import VERSION
 

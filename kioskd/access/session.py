@@ -9,8 +9,8 @@ from typing import Protocol
 
 from kioskd.access.office import Office
 from kioskd.access.taps import converse, settle_report
-from kioskd.log_fields import MessageId, card_hash, entry, tell, telling
 from kioskd.errors import KioskError, KioskRevoked, LinkLost, Malformed, StoreFailed, TapEnds
+from kioskd.log_fields import MessageId, card_hash, entry, tell, telling
 from kioskd.rekey.profile import identify_steps
 from kioskd.rekey.wire import (
     WIRE_VERSION,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kioskd.access.office import ATTEMPTS
+from kioskd.gp.factory_keys import FactoryKeys
 from kioskd.rekey.bundle import BundlePurpose, Campaign
 from kioskd.rekey.profile import Lock
 from kioskd.rekey.records import Closed, Record, fold
@@ -56,7 +57,7 @@ class World:
         self.place = Place(some) if tell is None else Place(some, tell)
         self.keys = KeyServer(random.Random(f"keys {seed}"))  # noqa: S311
         self.oracle = Oracle(self.keys)
-        factory = {factory_name(one): factory_values(one) for one in FACTORY_SIZES}
+        factory = {factory_name(one): FactoryKeys(factory_values(one)) for one in FACTORY_SIZES}
         vault = SeededVault(random.Random(f"vault {seed}"), factory)  # noqa: S311
         self.server = AccessServer(self.place, vault)
         wire = Wire(self.place.scheduler, some, self.place.struck)

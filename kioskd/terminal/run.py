@@ -27,8 +27,8 @@ from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
 from kioskd.terminal.observer import Observer
 from kioskd.terminal.panel import WELCOME, LinePanel
-from kioskd.terminal.standing import standing
 from kioskd.terminal.renewal import Renewal
+from kioskd.terminal.standing import standing
 from kioskd.terminal.status import Status
 from kioskd.terminal.tap import TapRun, Terminal
 from kioskd.terminal.uplink import Uplink

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from kioskd.log_fields import MessageId, entry
 from kioskd.errors import JournalFailed, KioskError, KioskRevoked, LinkLost, Malformed
+from kioskd.log_fields import MessageId, entry
 from kioskd.ports import Journal
 from kioskd.ports import Uplink as Link
 from kioskd.rekey.wire import (

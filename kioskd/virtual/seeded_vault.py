@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from kioskd.gp.factory_keys import FactoryKeys
 from kioskd.rekey.bundle import BUNDLE_VERSION, BundleContents, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.bundle_check import read_point
 from kioskd.secret import Secret
 from kioskd.virtual.bundle_keys import Pair, load_pair
-from kioskd.virtual.derivation import KeyValues
 from kioskd.virtual.holdings import Held
 from kioskd.virtual.vault import SoftVault
 
@@ -65,7 +65,7 @@ class KeyServer:
 class SeededVault(SoftVault):
     """`ports.Vault` over what bundles brought, in memory alone."""
 
-    def __init__(self, some: random.Random, factory_sets: Mapping[str, KeyValues]) -> None:
+    def __init__(self, some: random.Random, factory_sets: Mapping[str, FactoryKeys]) -> None:
         self._some = some
         self.held = Held(Secret(b""), Secret(some.randbytes(32)), factory_sets=factory_sets)
         super().__init__(None)  # type: ignore[arg-type] # nothing is on a disk
