@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 
+from systemd.daemon import listen_fds
 from systemd.daemon import notify as sd_notify
 from systemd.journal import JournalHandler
 
@@ -17,6 +19,12 @@ _LINE = "%(asctime)s %(levelname)s %(message)s"
 def notify(state: str) -> None:
     """One or more lines for the service manager, such as READY=1."""
     sd_notify(state)
+
+
+def handed_socket() -> socket.socket | None:
+    """The socket that systemd listens on for this service (socket activation); None if it hands none over."""
+    handed = listen_fds(unset_environment=True)
+    return socket.socket(fileno=handed[0]) if handed else None
 
 
 async def watchdog() -> None:

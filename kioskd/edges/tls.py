@@ -1,9 +1,14 @@
 """TLS contexts: 1.3 only, both sides with certificates of this installation's own authority."""
 
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
-from kioskd.errors import BadConfiguration
+from kioskd.errors import BadConfiguration, Malformed
+from kioskd.gp.tlv import TLV, parse_one
+
+_SEQUENCE = 0x30
+_UTC_TIME = 0x17
 
 
 def client_context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
@@ -31,3 +36,40 @@ def _context(protocol: int, ca: Path, certificate: Path, key: Path) -> ssl.SSLCo
     except (ssl.SSLError, OSError) as wrong:
         raise BadConfiguration(f"{certificate} and {key}: are not a certificate and its key: {wrong}") from wrong
     return context
+
+
+def validity(certificate: Path) -> tuple[float, float]:
+    """From when to when a PEM certificate is valid, in seconds since 1970; `BadConfiguration` if it is none."""
+    try:
+        return validity_of(ssl.PEM_cert_to_DER_cert(_first(certificate.read_text(encoding="ascii"))))
+    except OSError as wrong:
+        raise BadConfiguration(f"{certificate}: cannot be read: {wrong.strerror}") from wrong
+    except (ValueError, Malformed) as wrong:
+        raise BadConfiguration(f"{certificate}: is not a certificate in PEM") from wrong
+
+
+def validity_of(der: bytes) -> tuple[float, float]:
+    """The same of a certificate in DER; `Malformed` if it is none.
+
+    Read with the card language's own TLV codec: a kiosk does not load a library of certificates (RFC 5280, 4.1).
+    """
+    try:
+        # Certificate { tbsCertificate { [0] version, serialNumber, signature, issuer, validity { from, to }, ...
+        parts = parse_one(der, _SEQUENCE).children()[0].children()
+        begin, end = parts[4].children()
+        return _seconds(begin), _seconds(end)
+    except (ValueError, IndexError) as wrong:
+        raise Malformed("this is not a certificate") from wrong
+
+
+def _first(text: str) -> str:
+    end = "-----END CERTIFICATE-----"
+    begin = text.index("-----BEGIN CERTIFICATE-----")
+    return text[begin : text.index(end, begin) + len(end)]
+
+
+def _seconds(time: TLV) -> float:
+    text = time.value.decode("ascii")
+    if time.tag == _UTC_TIME:  # two digits of the year: 50 to 99 are 19xx
+        text = ("19" if text >= "50" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()

@@ -15,26 +15,27 @@ from kioskd.config import TerminalConfig, file_of
 from kioskd.edges import systemd
 from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.link import connect
-from kioskd.edges.local_http import serve_local
 from kioskd.edges.pcsc import PcscReaders
+from kioskd.edges.status_http import serve_status
 from kioskd.edges.tls import client_context
 from kioskd.edges.trace_file import RecordingReaders
 from kioskd.gp.executive import STATE_TAG
 from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
+from kioskd.terminal.events import Kind, TooMany
 from kioskd.terminal.observer import Observer
 from kioskd.terminal.panel import WELCOME, LinePanel
 from kioskd.terminal.status import Status
+from kioskd.terminal.status_api import StatusApi
 from kioskd.terminal.tap import TapRun, Terminal
 from kioskd.terminal.uplink import Uplink
+from kioskd.terminal.who_may import WhoMay
 from kioskd.version import VERSION
 
 log = logging.getLogger(__name__)
 
 FINISH_S = 40.0
 """How long a script that is under way may take to finish when the service is told to stop."""
-
-SOCKET_MODE = 0o660
 
 
 class Floor:
@@ -49,6 +50,7 @@ class Floor:
         """Acts on one change at the readers."""
         panel, readers = self._terminal.panel, self._status.readers
         self._terminal.observer.reader(event.reader, event.state)
+        self._status.events.tell(Kind.READER, event.reader, event.state.value)
         self._status.pcscd = "down" if event.state is ReaderState.DOWN else "up"
         if event.state is ReaderState.DOWN:
             readers.clear()
@@ -59,7 +61,9 @@ class Floor:
         if self._show_standing_fault() or event.state is ReaderState.GONE:
             return
         if event.state is ReaderState.CARD:
-            if not self._closing:
+            if not self._status.takes(event.reader):
+                panel.show("reader-closed")
+            elif not self._closing:
                 before = self._taps.get(event.reader)
                 self._taps[event.reader] = asyncio.create_task(self._tap(event.reader, before))
         elif event.state is ReaderState.MUTE:
@@ -82,11 +86,8 @@ class Floor:
         run, observer = TapRun(self._terminal, reader), self._terminal.observer
         if not observer.admits(reader, run.record.tap):
             return
-        self._status.under_way += 1
-        try:
+        with self._status.at_work(run.record):
             outcome = await run.run()
-        finally:
-            self._status.under_way -= 1
         self._terminal.panel.show(outcome)
         self._status.count(run.record)
         systemd.notify(f"STATUS=last tap: {outcome}")
@@ -94,11 +95,20 @@ class Floor:
             self._enough.set()
         self._show_standing_fault()
 
+    def refresh(self) -> None:
+        """Brings the screen up to date after a technician's act; a card that is being worked on keeps its words."""
+        if not self._busy() and not self._show_standing_fault():
+            self._terminal.panel.say(WELCOME)
+
     def _show_standing_fault(self) -> bool:
-        """Out of service: no daemon, or no reader; whether it is so."""
-        if self._status.pcscd == "up" and self._status.readers:
+        """Out of service: no daemon, no reader, or drained; whether it is so."""
+        status = self._status
+        if status.pcscd == "down" or not status.readers:
+            self._terminal.panel.show("pcscd-down" if status.pcscd == "down" else "no-reader")
+        elif not any(map(status.takes, status.readers)):
+            self._terminal.panel.show("drained")
+        else:
             return False
-        self._terminal.panel.show("pcscd-down" if self._status.pcscd == "down" else "no-reader")
         return True
 
     def _busy(self) -> bool:
@@ -122,7 +132,9 @@ async def run_terminal(
         terminal, status, readers = await _assemble(config, purpose, role, panel or LinePanel(), stack)
         terminal.observer = observer or terminal.observer
         floor = Floor(terminal, status, stop)
-        async with serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): lambda _: status.tell(terminal)}):
+        api, who_may = StatusApi(config, terminal, status, floor.refresh), WhoMay.of(config.status)
+        place = systemd.handed_socket() or Path(config.socket)
+        async with serve_status(place, api.routes, who_may.refusal, (TooMany,)):
             tasks = [
                 asyncio.create_task(work)
                 for work in (terminal.uplink.run(), _watch(readers, floor), systemd.watchdog())
@@ -151,7 +163,9 @@ async def _assemble(
     stack.push_async_callback(readers.close)
     server = config.server
     software = f"kioskd {VERSION}"
-    uplink = Uplink(config.name, software, lambda: connect(server.host, server.port, server.name, tls), journal)
+    uplink = Uplink(
+        config.name, software, lambda: connect(server.host, server.port, server.name, tls, server.proxy), journal
+    )
     policy = RelayPolicy(
         aids=tuple(bytes.fromhex(aid) for aid in config.policy.aids),
         level=int(config.policy.level, 16),
@@ -160,7 +174,7 @@ async def _assemble(
     )
     cards = RecordingReaders(readers, Path(config.trace)) if config.trace else readers
     terminal = Terminal(purpose, cards, uplink, journal, panel, policy, server.patience_s)
-    return terminal, Status(config.name, role, software), readers
+    return terminal, Status(config.name, role, software, config), readers
 
 
 def identity(config: TerminalConfig) -> ssl.SSLContext:

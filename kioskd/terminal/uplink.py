@@ -74,6 +74,9 @@ class Uplink:
 
     def __init__(self, name: str, software: str, connect: Connect, journal: Journal) -> None:
         self.problem = "server-down"
+        self.losses = 0  # how often a link that stood went away
+        self.server_ahead_s: float | None = None  # its clock against ours, when the last link was made
+        self.on_change: Callable[[], None] = lambda: None  # told when a link comes or goes
         self.identify: tuple[Step, ...] = ()
         self._name, self._software = name, software
         self._connect, self._journal = connect, journal
@@ -109,6 +112,10 @@ class Uplink:
                 async with asyncio.timeout(pause_s * random.uniform(0.5, 1.0)):  # noqa: S311 - not a secret
                     await self._hurry.wait()
             pause_s = min(2 * pause_s, RETRY_S[1])
+
+    def hurry(self) -> None:
+        """Tries at once, if there is no link, and does not wait out its pause."""
+        self._hurry.set()
 
     async def wait(self, patience_s: float) -> None:
         """Waits for the link, tries at once if there is none; `LinkLost` if it does not come in time."""
@@ -175,7 +182,9 @@ class Uplink:
             raise Malformed("the access server's first message is not our welcome")
         self._epoch, self._received, self.identify = welcome.head.epoch, 1, welcome.identify
         self.problem = ""
+        self.server_ahead_s = link.server_ahead_s
         self._ready.set()
+        self.on_change()
         log.info("link: welcome, epoch %d", self._epoch)
         await self._send_waiting()
 
@@ -206,8 +215,12 @@ class Uplink:
         """Ends the link, its taps with it."""
         if wrong.outcome != self.problem:
             log.warning("link: %s: %s", wrong.outcome, wrong)
+        changed = self.connected or wrong.outcome != self.problem
+        self.losses += self.connected
         self.problem = wrong.outcome
         self._link = None
         self._ready.clear()
+        if changed:
+            self.on_change()
         for line in self._taps.values():
             line.inbox.put_nowait(wrong)
