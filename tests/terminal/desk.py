@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ import aiohttp
 from kioskd.config import ServerSection, StatusSection, TerminalConfig, TlsSection
 from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.status_http import serve_status
+from kioskd.ports import ReaderState
 from kioskd.rekey.profile import DEFAULT_PROFILE
 from kioskd.rekey.relay import RelayPolicy
-from kioskd.rekey.wire import Refuse, Tap
+from kioskd.rekey.wire import End, Refuse, Report, Tap
 from kioskd.terminal.events import TooMany
 from kioskd.terminal.panel import LinePanel
 from kioskd.terminal.run import Floor
@@ -27,6 +29,9 @@ from kioskd.terminal.status_api import StatusApi
 from kioskd.terminal.tap import Terminal
 from kioskd.terminal.uplink import Uplink
 from kioskd.terminal.who_may import WhoMay
+from kioskd.virtual.card import VirtualCard
+from kioskd.virtual.card_options import CardOptions
+from kioskd.virtual.pcscd import _this_process_link
 from kioskd.virtual.reader import VirtualReaders
 from tests.loopback import HOST, NAME, Conversation, Door, House, becomes
 
@@ -34,6 +39,8 @@ POLICY = RelayPolicy((DEFAULT_PROFILE.aid,), DEFAULT_PROFILE.level, (0x9F7F, 0x6
 GROUPS = StatusSection("games", "mail")
 """Two groups that every Debian system has, and that nobody who runs a test is in."""
 
+CARD = "cplc:4790D6008448DEADBEEF"
+SHOWN = "cplc:…DEADBEEF"
 JSON = "application/json"
 
 
@@ -104,6 +111,7 @@ def configured(folder: Path, house: House, port: int) -> TerminalConfig:
 @asynccontextmanager
 async def open_desk(folder: Path, house: House, door: Door, *names: str) -> AsyncIterator[Desk]:
     """A terminal with readers of these names, that looks for the door, and answers at its socket."""
+    os.environ.setdefault("PCSCLITE_CSOCK_NAME", str(_this_process_link()))  # never the machine's own daemon
     config = configured(folder, house, door.port)
     journal, readers, out = SqliteJournal(Path(config.journal)), VirtualReaders(names or ("left", "right")), StringIO()
     uplink = Uplink("k1", "test", door.connect, journal)
@@ -129,3 +137,17 @@ async def open_desk(folder: Path, house: House, door: Door, *names: str) -> Asyn
             await floor.finish()
             await readers.close()
             await journal.close()
+
+
+async def tapped(desk: Desk, reader: str = "left") -> None:
+    """A tap that ends, its card out of the reader again."""
+    before = sum(desk.status.tallies.values())
+    desk.readers.insert(reader, VirtualCard(options=CardOptions(serial=bytes.fromhex("DEADBEEF"))))
+    await becomes(lambda: sum(desk.status.tallies.values()) > before and not desk.status.running)
+    desk.readers.pull(reader)
+    await becomes(lambda: desk.status.readers[reader] is ReaderState.EMPTY)
+
+
+async def kept(desk: Desk, end: End = End.IN_DOUBT) -> None:
+    """A report of the card that waits in the journal."""
+    await desk.terminal.journal.keep_report(CARD, Report(7, bytes(range(32)), end, (b"\x90\x00",)))
