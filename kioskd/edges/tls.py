@@ -16,6 +16,17 @@ def client_context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     return _context(ssl.PROTOCOL_TLS_CLIENT, ca, certificate, key)
 
 
+def authority_context(ca: Path) -> ssl.SSLContext:
+    """A client's side that checks the server and shows no certificate; `BadConfiguration` if the file is none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cafile=str(ca))
+    except (ssl.SSLError, OSError) as wrong:
+        raise BadConfiguration(f"{ca}: is not a certificate authority's file: {wrong}") from wrong
+    return context
+
+
 def server_context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     """The access server's side: whoever has no certificate of the authority is not spoken to."""
     context = _context(ssl.PROTOCOL_TLS_SERVER, ca, certificate, key)

@@ -15,7 +15,7 @@ from kioskd.edges import network
 from kioskd.edges.clock import synchronised
 from kioskd.edges.link import connect
 from kioskd.edges.pcsc import present_readers
-from kioskd.edges.tls import client_context, validity, validity_of
+from kioskd.edges.tls import authority_context, client_context, validity, validity_of
 from kioskd.errors import KioskError
 from kioskd.outcomes import outcome
 from kioskd.terminal.answers import CheckAnswer, SelfTestAnswer
@@ -40,7 +40,7 @@ class SelfTest:
 
     config: TerminalConfig
     connected: bool = False
-    server_ahead_s: float | None = None
+    server_ahead_s: float | None = None  # as the last link told
     _done: list[CheckAnswer] = field(default_factory=list)
 
     async def run(self) -> SelfTestAnswer:
@@ -120,13 +120,15 @@ class SelfTest:
     async def _certificate(self) -> Found:
         tls = self.config.tls
         begin, end = validity(file_of(tls.certificate))
-        self._context()
+        if not self._keyless():
+            self._context()
         now = time.time()
         if not begin <= now <= end:
             return False, f"It is valid from {_day(begin)} to {_day(end)}.", outcome("kiosk-not-trusted").advice
         if end - now < EXPIRES_SOON_S:
             return None, f"It ends on {_day(end)}, in {(end - now) / DAY_S:.0f} days.", "Renew it before that day."
-        return True, f"It is valid until {_day(end)}.", ""
+        words = "; its key is handed to the running service alone." if self._keyless() else "."
+        return True, f"It is valid until {_day(end)}{words}", ""
 
     async def _network(self) -> Found:
         way = self._way()
@@ -148,12 +150,15 @@ class SelfTest:
 
     async def _tls(self) -> Found:
         way = self._way()
-        await network.shake_hands(way, self._context())
+        ca = file_of(self.config.tls.ca)
+        await network.shake_hands(way, authority_context(ca) if self._keyless() else self._context())
         return True, f"The access server proves that it is {way.name}.", ""
 
     async def _access(self) -> Found:
         if self.connected:
             return True, "The link stands.", ""
+        if self._keyless():
+            return None, "Not tried: the key of the certificate is handed to the running service alone.", ""
         server, way = self.config.server, self._way()
         async with connect(server.host, server.port, server.name, self._context(), server.proxy):
             return True, f"{way.host}:{way.port} takes this terminal's certificate.", ""
@@ -161,6 +166,10 @@ class SelfTest:
     def _way(self) -> network.Way:
         server = self.config.server
         return network.Way(server.host, server.port, server.name or server.host, server.proxy)
+
+    def _keyless(self) -> bool:
+        """Whether the key is a systemd credential, and systemd did not start this process."""
+        return self.config.tls.key.startswith("credential:") and "CREDENTIALS_DIRECTORY" not in os.environ
 
     def _context(self) -> ssl.SSLContext:
         tls = self.config.tls

@@ -123,7 +123,7 @@ class StatusApi:
         return CaseAnswer(shortened(card), bool(mine), mine, told, figures.cryptograms)
 
     async def _selftest(self, _: Asked) -> SelfTestAnswer:
-        return await SelfTest(self.config, connected=self.terminal.uplink.connected).run()
+        return await self._test()
 
     async def _retry(self, _: Asked) -> DoneAnswer:
         self.terminal.uplink.hurry()
@@ -147,8 +147,11 @@ class StatusApi:
 
     async def _bundle(self, _: Asked) -> Content:
         told = await self.status.answer(self.terminal)
-        test = await SelfTest(self.config, connected=self.terminal.uplink.connected).run()
-        return Content(bundle(self.config, told, test), BUNDLE_TYPE)
+        return Content(bundle(self.config, told, await self._test()), BUNDLE_TYPE)
+
+    async def _test(self) -> SelfTestAnswer:
+        uplink = self.terminal.uplink
+        return await SelfTest(self.config, uplink.connected, uplink.server_ahead_s).run()
 
     def _reader(self, asked: Asked) -> str:
         name = asked.names["name"]

@@ -11,7 +11,7 @@ import pytest
 
 from kioskd.edges.journal import SqliteJournal
 from kioskd.errors import JournalFailed
-from kioskd.kiosk.kioskctl import next_step, table
+from kioskd.kiosk.status_words import next_step, table
 from kioskd.outcomes import CATALOGUE, outcome
 from kioskd.ports import ReaderEvent, ReaderState
 from kioskd.rekey.profile import DEFAULT_PROFILE
