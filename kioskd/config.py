@@ -20,6 +20,7 @@ _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _LEVELS = ("01", "03", "11", "13", "33")
 _LONGEST_S = 600.0
 _PROXY = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -65,6 +66,14 @@ class PolicySection:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusSection:
+    """Groups of this system: whose members may read the status socket, and whose may act there too."""
+
+    readers: str = "kioskd-status"
+    technicians: str = "kioskd-technician"
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalConfig:
     """A kiosk or an issuing station."""
 
@@ -75,6 +84,7 @@ class TerminalConfig:
     socket: str
     reader: ReaderSection = ReaderSection()
     policy: PolicySection = PolicySection()
+    status: StatusSection = StatusSection()
     trace: str = ""  # a file for redacted records of every card's commands; empty: none
 
 
@@ -197,6 +207,9 @@ def load_terminal(path: Path) -> TerminalConfig:
     _check_policy(path, config.policy)
     _check_seconds(path, "reader.transmit_timeout_s", config.reader.transmit_timeout_s)
     _check_seconds(path, "server.patience_s", config.server.patience_s)
+    for key, group in (("status.readers", config.status.readers), ("status.technicians", config.status.technicians)):
+        if not _GROUP.fullmatch(group):
+            raise _wrong(path, key, f"needs the name of a group, 1 to 32 letters, digits, dashes, not {group[:40]!r}")
     if config.trace:
         _check_folder(path, "trace", config.trace)
     return config

@@ -204,6 +204,22 @@ _TAPS = (
         "A command to the card never returned.",
         "Unplug the reader, restart pcscd.",
     ),
+    Outcome(
+        "drained",
+        "K310",
+        Severity.NOTICE,
+        "Out of service. Please use another kiosk.",
+        "A technician has stopped this terminal from taking cards.",
+        "When the work is done: kioskctl undrain.",
+    ),
+    Outcome(
+        "reader-closed",
+        "K311",
+        Severity.NOTICE,
+        "This reader is closed. Please use another one.",
+        "A technician has closed this reader.",
+        "When the work is done: kioskctl readers open NAME.",
+    ),
     # The link and the access server
     Outcome(
         "server-down",

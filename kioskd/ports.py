@@ -244,6 +244,14 @@ class KmsVault(KmsSigner, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class JournalFigures:
+    """How big a journal is on disk, and how many cryptograms it keeps."""
+
+    bytes: int
+    cryptograms: int
+
+
 class Journal(Protocol):
     """The terminal's memory across power cuts; every call is durable when it returns."""
 
@@ -265,6 +273,10 @@ class Journal(Protocol):
 
     async def acknowledge(self, number: int, digest: bytes) -> None:
         """Forgets a report (its cryptogram stays)."""
+        ...
+
+    async def figures(self, card: str = "") -> JournalFigures:
+        """The journal's figures; with a card, only its own cryptograms are counted."""
         ...
 
 
@@ -312,6 +324,11 @@ class Store(Protocol):
 
 class Uplink(Protocol):
     """One live link to the access server, at the terminal's side."""
+
+    @property
+    def server_ahead_s(self) -> float | None:
+        """How far the server's clock is ahead of ours, to a second; None if it did not tell."""
+        ...
 
     async def send(self, message: Message) -> None:
         """Sends; `LinkLost` if the link is gone."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from kioskd.errors import JournalFailed, Malformed
 from kioskd.log_fields import MessageId, entry
+from kioskd.ports import JournalFigures
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.wire import CardReport, End, Report, Script
 from kioskd.shape import from_plain, to_plain
@@ -103,6 +104,17 @@ class SqliteJournal:
         def read() -> tuple[tuple[str, Cryptogram], ...]:
             rows = self._connection.execute("SELECT card, body FROM cryptograms ORDER BY position")
             return tuple((card, from_plain(Cryptogram, json.loads(body))) for card, body in rows)
+
+        return await self._work(read)
+
+    async def figures(self, card: str = "") -> JournalFigures:
+        """The journal's figures; with a card, only its own cryptograms are counted."""
+
+        def read() -> JournalFigures:
+            which = ("WHERE card = ?", (card,)) if card else ("", ())
+            count = self._connection.execute(f"SELECT COUNT(*) FROM cryptograms {which[0]}", which[1]).fetchone()[0]  # noqa: S608
+            files = (self._path.with_name(self._path.name + end) for end in ("", "-wal", "-shm"))
+            return JournalFigures(sum(file.stat().st_size for file in files if file.exists()), count)
 
         return await self._work(read)
 

@@ -1,9 +1,12 @@
 """The terminal's link to the access server: a WebSocket over TLS 1.3 with certificates on both sides, by aiohttp."""
 
 import asyncio
+import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import aiohttp
@@ -19,8 +22,9 @@ PATH = "/link/1"
 class WebSocketLink:
     """One live link."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, server_ahead_s: float | None = None) -> None:
         self._socket = socket
+        self.server_ahead_s = server_ahead_s
         self._heard = False
 
     async def send(self, message: Message) -> None:
@@ -55,7 +59,10 @@ async def connect(
 
     Through an http:// `proxy`, if one is named, which sees TLS only.
     """
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+    clock = _ServerClock()
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=None), trace_configs=[clock.listener()]
+    ) as session:
         try:
             async with asyncio.timeout(CONNECT_S):
                 socket = await session.ws_connect(
@@ -83,6 +90,24 @@ async def connect(
         except (aiohttp.ClientError, OSError, TimeoutError) as wrong:
             raise ServerDown(f"{host}:{port}: {str(wrong) or 'nobody answers'}") from wrong
         try:
-            yield WebSocketLink(socket)
+            yield WebSocketLink(socket, clock.ahead_s)
         finally:
             await socket.close()
+
+
+class _ServerClock:
+    """What the server's answer says of its clock."""
+
+    def __init__(self) -> None:
+        self.ahead_s: float | None = None
+
+    def listener(self) -> aiohttp.TraceConfig:
+        """Hears the server's answer."""
+        config = aiohttp.TraceConfig()
+        config.on_request_end.append(self._note)
+        return config
+
+    async def _note(self, _session: object, _context: object, params: aiohttp.TraceRequestEndParams) -> None:
+        with contextlib.suppress(ValueError, TypeError):
+            said = parsedate_to_datetime(params.response.headers.get("Date", ""))
+            self.ahead_s = float(round(said.timestamp() - time.time()))

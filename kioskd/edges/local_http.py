@@ -16,6 +16,8 @@ from kioskd.errors import BadConfiguration, KioskError, ServerDown
 
 MAX_BODY_BYTES = 1 << 20
 ANSWER_S = 30.0
+CLOSE_S = 60.0
+"""How long an answer that is under way may take to finish when the socket closes."""
 
 Handler = Callable[[bytes], Awaitable[Any]]
 """Takes the request's body; its result goes out as JSON."""
@@ -30,7 +32,14 @@ async def serve_local(socket: Path, mode: int, routes: Mapping[tuple[str, str], 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     for (method, path), handler in routes.items():
         app.router.add_route(method, path, _answering(handler))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    async with listening(app, socket, mode):
+        yield
+
+
+@asynccontextmanager
+async def listening(app: web.Application, socket: Path, mode: int, close_s: float = CLOSE_S) -> AsyncIterator[None]:
+    """Serves `app` on a Unix socket with that file mode; `BadConfiguration` if the place cannot be listened on."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=close_s)
     await runner.setup()
     before = os.umask(0o177)  # nobody may connect between bind and chmod
     try:

@@ -45,6 +45,18 @@ def _code(result: int) -> int:
     return result & 0xFFFFFFFF
 
 
+def present_readers(wanted: str) -> tuple[str, ...]:
+    """The readers whose name contains `wanted`, at this moment; `PcscdDown` if the daemon does not answer. Blocks."""
+    result, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_SYSTEM)
+    if _code(result) != _OK:
+        raise PcscdDown(f"pcscd does not answer ({_code(result):08X})")
+    result, names = scard.SCardListReaders(context, [])
+    scard.SCardReleaseContext(context)
+    if _code(result) not in (_OK, _NO_READERS):
+        raise PcscdDown(f"pcscd does not list its readers ({_code(result):08X})")
+    return tuple(name for name in names if wanted in name) if _code(result) == _OK else ()
+
+
 class PcscReaders:
     """The readers of this machine whose name contains `wanted`. Make it inside the running event loop.
 

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from systemd.daemon import listen_fds
 from systemd.daemon import notify as sd_notify
 from systemd.journal import JournalHandler
 from systemd.journal import send as send_entry
@@ -28,6 +30,12 @@ Alive = Callable[[], Awaitable[bool]]
 def notify(state: str) -> None:
     """One or more lines for the service manager, such as READY=1."""
     sd_notify(state)
+
+
+def handed_socket() -> socket.socket | None:
+    """The socket that systemd listens on for this service (socket activation); None if it hands none over."""
+    handed = listen_fds(unset_environment=True)
+    return socket.socket(fileno=handed[0]) if handed else None
 
 
 def watchdog_s() -> float:

@@ -3,10 +3,15 @@
 import contextlib
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kioskd.errors import BadConfiguration
+from kioskd.errors import BadConfiguration, Malformed
+from kioskd.gp.tlv import TLV, parse_one
+
+_SEQUENCE = 0x30
+_UTC_TIME = 0x17
 
 _FLIGHTS = 4
 _NO_TIME = "Jan  1 00:00:00 1970 GMT"
@@ -15,6 +20,17 @@ _NO_TIME = "Jan  1 00:00:00 1970 GMT"
 def client_context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     """A terminal's side; `BadConfiguration` if a file is no certificate or key."""
     return _context(ssl.PROTOCOL_TLS_CLIENT, ca, certificate, key)
+
+
+def authority_context(ca: Path) -> ssl.SSLContext:
+    """A client's side that checks the server and shows no certificate; `BadConfiguration` if the file is none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cafile=str(ca))
+    except (ssl.SSLError, OSError) as wrong:
+        raise BadConfiguration(f"{ca}: is not a certificate authority's file: {wrong}") from wrong
+    return context
 
 
 def server_context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
@@ -98,3 +114,40 @@ def examine(ca: Path, certificate: Path, key: Path) -> Certified:
         int(ssl.cert_time_to_seconds(told.get("notBefore", _NO_TIME))),
         int(ssl.cert_time_to_seconds(told.get("notAfter", _NO_TIME))),
     )
+
+
+def validity(certificate: Path) -> tuple[float, float]:
+    """From when to when a PEM certificate is valid, in seconds since 1970; `BadConfiguration` if it is none."""
+    try:
+        return validity_of(ssl.PEM_cert_to_DER_cert(_first(certificate.read_text(encoding="ascii"))))
+    except OSError as wrong:
+        raise BadConfiguration(f"{certificate}: cannot be read: {wrong.strerror}") from wrong
+    except (ValueError, Malformed) as wrong:
+        raise BadConfiguration(f"{certificate}: is not a certificate in PEM") from wrong
+
+
+def validity_of(der: bytes) -> tuple[float, float]:
+    """The same of a certificate in DER; `Malformed` if it is none.
+
+    Read with the card language's own TLV codec: a kiosk does not load a library of certificates (RFC 5280, 4.1).
+    """
+    try:
+        # Certificate { tbsCertificate { [0] version, serialNumber, signature, issuer, validity { from, to }, ...
+        parts = parse_one(der, _SEQUENCE).children()[0].children()
+        begin, end = parts[4].children()
+        return _seconds(begin), _seconds(end)
+    except (ValueError, IndexError) as wrong:
+        raise Malformed("this is not a certificate") from wrong
+
+
+def _first(text: str) -> str:
+    end = "-----END CERTIFICATE-----"
+    begin = text.index("-----BEGIN CERTIFICATE-----")
+    return text[begin : text.index(end, begin) + len(end)]
+
+
+def _seconds(time: TLV) -> float:
+    text = time.value.decode("ascii")
+    if time.tag == _UTC_TIME:  # two digits of the year: 50 to 99 are 19xx
+        text = ("19" if text >= "50" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()

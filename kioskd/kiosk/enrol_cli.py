@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kioskd.command_line import typed
+from kioskd.command_line import add_command, typed
 from kioskd.config import CREDENTIAL, TerminalConfig, load_yaml
 from kioskd.edges.certificates import check_name
 from kioskd.edges.enrolment_client import EnrolmentServer, read_fingerprint, read_url
@@ -23,15 +23,13 @@ from kioskd.rekey.enrolment import ROLES, Enrolling, read_code
 from kioskd.terminal.identity import IdentityFiles, SealedIdentity, identity_files
 
 MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
-CONFIG = Path("/etc/kioskd/kiosk.yaml")
 
 
-def add_to(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Adds `enrol` to `kioskctl`; `run` does it."""
-    words = "get this terminal its certificate"
-    enrol = commands.add_parser("enrol", help=words, description=words)
+    enrol = add_command(commands, "enrol", "gets this terminal its certificate", run)
     enrol.add_argument("url", nargs="?", metavar="URL", help="what `kioskd access enrolment add` shows")
-    enrol.add_argument("--config", type=Path, default=CONFIG, help=f"the terminal's YAML file (default {CONFIG})")
+    enrol.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="the terminal's YAML file")
     enrol.add_argument("--role", choices=ROLES, default=ROLES[0], help="what it asks for; the code decides")
     enrol.add_argument("--fingerprint", metavar="HEX", help="the server's, where nobody is there to compare it")
     enrol.add_argument("--code-file", type=Path, metavar="FILE", help="a private file with the code, not the keyboard")

@@ -14,6 +14,7 @@ from kioskd.gp.factory_keys import FactoryKeys
 from kioskd.rekey.bundle import BundlePurpose, Campaign
 from kioskd.rekey.profile import Lock
 from kioskd.rekey.records import Closed, Record, fold
+from kioskd.secret import Secret
 from kioskd.sim.cards import HeldCard
 from kioskd.sim.faults import Kind, Plan, Side, draw
 from kioskd.sim.kinds import FACTORY_SIZES, KINDS, factory_name
@@ -48,6 +49,11 @@ class Size:
     keep: frozenset[int] | None = None  # only these taps have their faults; None: all
 
 
+def _factory_keys(size: int) -> tuple[Secret, ...]:
+    values = factory_values(size)
+    return values.enc, values.mac, values.dek
+
+
 class World:
     """One round."""
 
@@ -57,7 +63,7 @@ class World:
         self.place = Place(some) if tell is None else Place(some, tell)
         self.keys = KeyServer(random.Random(f"keys {seed}"))  # noqa: S311
         self.oracle = Oracle(self.keys)
-        factory = {factory_name(one): FactoryKeys(factory_values(one)) for one in FACTORY_SIZES}
+        factory = {factory_name(one): FactoryKeys(_factory_keys(one)) for one in FACTORY_SIZES}
         vault = SeededVault(random.Random(f"vault {seed}"), factory)  # noqa: S311
         self.server = AccessServer(self.place, vault)
         wire = Wire(self.place.scheduler, some, self.place.struck)

@@ -17,21 +17,24 @@ from kioskd.config import TerminalConfig, file_of
 from kioskd.edges import systemd
 from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.link import connect
-from kioskd.edges.local_http import serve_local
 from kioskd.edges.pcsc import PcscReaders
+from kioskd.edges.status_http import serve_status
 from kioskd.edges.tls import client_context
 from kioskd.edges.trace_file import RecordingReaders
 from kioskd.gp.executive import STATE_TAG
 from kioskd.log_fields import MessageId, entry, tell
 from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
+from kioskd.terminal.events import Kind, TooMany
 from kioskd.terminal.observer import Observer
 from kioskd.terminal.panel import WELCOME, LinePanel
 from kioskd.terminal.renewal import Renewal
 from kioskd.terminal.standing import standing
 from kioskd.terminal.status import Status
+from kioskd.terminal.status_api import StatusApi
 from kioskd.terminal.tap import TapRun, Terminal
 from kioskd.terminal.uplink import Uplink
+from kioskd.terminal.who_may import WhoMay
 from kioskd.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -39,7 +42,6 @@ log = logging.getLogger(__name__)
 FINISH_S = 40.0
 """How long a script that is under way may take to finish when the service is told to stop."""
 
-SOCKET_MODE = 0o660
 THERE = (ReaderState.CARD, ReaderState.MUTE)
 """A card is in the reader. One that did not answer to reset is tried all the same: connecting powers it up anew."""
 
@@ -58,6 +60,7 @@ class Floor:
         panel, readers = self._terminal.panel, self._status.readers
         self._note(event)
         self._terminal.observer.reader(event.reader, event.state)
+        self._status.events.tell(Kind.READER, event.reader, event.state.value)
         self._status.pcscd = "down" if event.state is ReaderState.DOWN else "up"
         if event.state is ReaderState.DOWN:
             readers.clear()
@@ -69,7 +72,9 @@ class Floor:
         if self._show_standing_fault() or event.state is ReaderState.GONE:
             return
         if event.state in THERE:
-            if not self._closing:
+            if not self._status.takes(event.reader):
+                panel.show("reader-closed")
+            elif not self._closing:
                 before = self._taps.get(event.reader)
                 self._taps[event.reader] = asyncio.create_task(self._tap(event.reader, before))
         elif not self._busy():
@@ -86,8 +91,8 @@ class Floor:
     async def _tap(self, reader: str, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
-            if not self._same_card(reader, asyncio.current_task()):
-                return  # that card has left while the one before it was being finished
+            if not self._same_card(reader, asyncio.current_task()) or not self._status.takes(reader):
+                return  # that card has left while the one before it was being finished, or none is taken any more
         task = asyncio.current_task()
         run = TapRun(self._terminal, reader, lambda: self._same_card(reader, task))
         observer = self._terminal.observer
@@ -95,18 +100,21 @@ class Floor:
             return
         began = entry(MessageId.TAP_BEGAN, TAP=run.record.tap, READER=reader)
         log.info("tap %s: a card in %s", run.record.tap, reader, extra=began)
-        self._status.under_way += 1
-        self.standing.changed()
-        try:
+        with self._status.at_work(run.record):
+            self.standing.changed()
             outcome = await run.run()
-        finally:
-            self._status.under_way -= 1
         self._terminal.panel.show(outcome)
         self._status.count(run.record)
         self.standing.changed()
         if await observer.ends(run.record):
             self._enough.set()
         self._show_standing_fault()
+
+    def refresh(self) -> None:
+        """Brings the screen up to date after a technician's act; a card that is being worked on keeps its words."""
+        self.standing.changed()
+        if not self._busy() and not self._show_standing_fault():
+            self._terminal.panel.say(WELCOME)
 
     def _note(self, event: ReaderEvent) -> None:
         """Logs readers and a daemon of the readers that come and go; a card that does is the tap's to tell."""
@@ -125,10 +133,14 @@ class Floor:
         return self._taps.get(reader) is tap and self._status.readers.get(reader) in THERE
 
     def _show_standing_fault(self) -> bool:
-        """Out of service: no daemon, or no reader; whether it is so."""
-        if self._status.pcscd == "up" and self._status.readers:
+        """Out of service: no daemon, no reader, or drained; whether it is so."""
+        status = self._status
+        if status.pcscd == "down" or not status.readers:
+            self._terminal.panel.show("pcscd-down" if status.pcscd == "down" else "no-reader")
+        elif not any(map(status.takes, status.readers)):
+            self._terminal.panel.show("drained")
+        else:
             return False
-        self._terminal.panel.show("pcscd-down" if self._status.pcscd == "down" else "no-reader")
         return True
 
     def _busy(self) -> bool:
@@ -153,7 +165,9 @@ async def run_terminal(
         terminal, status, readers = await _assemble(config, purpose, role, panel or LinePanel(), stack)
         terminal.observer = observer or terminal.observer
         floor = Floor(terminal, status, stop)
-        async with serve_local(Path(config.socket), SOCKET_MODE, {("GET", "/status"): lambda _: status.tell(terminal)}):
+        api, who_may = StatusApi(config, terminal, status, floor.refresh), WhoMay.of(config.status)
+        place = systemd.handed_socket() or Path(config.socket)
+        async with serve_status(place, api.routes, who_may.refusal, (TooMany,)):
             terminal.uplink.listeners.append(floor.standing.changed)
             work = {
                 "the link": asyncio.create_task(terminal.uplink.run()),
@@ -183,7 +197,7 @@ async def run_terminal(
 async def _assemble(
     config: TerminalConfig, purpose: str, role: str, panel: Panel, stack: AsyncExitStack
 ) -> tuple[Terminal, Status, PcscReaders]:
-    status = Status(config.name, role, software := f"kioskd {VERSION}")
+    status = Status(config.name, role, software := f"kioskd {VERSION}", config)
     renewal = Renewal(config, identity(config), lambda: status.under_way == 0)
     stack.callback(asyncio.create_task(renewal.run()).cancel)
     journal = SqliteJournal(Path(config.journal))

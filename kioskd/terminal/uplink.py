@@ -76,6 +76,8 @@ class Uplink:
 
     def __init__(self, name: str, software: str, connect: Connect, journal: Journal) -> None:
         self.problem = "server-down"
+        self.losses = 0  # how often a link that stood went away
+        self.server_ahead_s: float | None = None  # its clock against ours, when the last link was made
         self.identify: tuple[Step, ...] = ()
         self.listeners: list[Callable[[], None]] = []  # hear when the link has come or gone
         self._name, self._software = name, software
@@ -112,6 +114,10 @@ class Uplink:
                 async with asyncio.timeout(pause_s * random.uniform(0.5, 1.0)):  # noqa: S311 - not a secret
                     await self._hurry.wait()
             pause_s = min(2 * pause_s, RETRY_S[1])
+
+    def hurry(self) -> None:
+        """Tries at once, if there is no link, and does not wait out its pause."""
+        self._hurry.set()
 
     async def wait(self, patience_s: float) -> None:
         """Waits for the link, tries at once if there is none; `LinkLost` if it does not come in time."""
@@ -179,6 +185,7 @@ class Uplink:
             raise Malformed("the access server's first message is not our welcome")
         self._epoch, self._received, self.identify = welcome.head.epoch, 1, welcome.identify
         self.problem = ""
+        self.server_ahead_s = link.server_ahead_s
         self._ready.set()
         self._tell()
         log.info("link: welcome, epoch %d", self._epoch, extra=entry(MessageId.LINK_UP))
@@ -218,10 +225,13 @@ class Uplink:
         if wrong.outcome != self.problem:
             kind = entry(MessageId.LINK_DOWN, wrong.outcome)
             log.warning("link: %s: %s", wrong.outcome, wrong, extra=kind)
+        changed = self.connected or wrong.outcome != self.problem
+        self.losses += self.connected
         self.problem = wrong.outcome
         self._link = None
         self._ready.clear()
-        self._tell()
+        if changed:
+            self._tell()
         for line in self._taps.values():
             line.inbox.put_nowait(wrong)
 

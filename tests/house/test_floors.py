@@ -52,11 +52,13 @@ LIBRARIES = {
     "aiohttp": ("edges",),
     "cryptography": ("gp", "rekey", "edges", "virtual"),
     "pkcs11": ("edges",),
+    "prometheus_client": ("edges",),
     "smartcard": ("edges",),
     "sqlalchemy": ("edges",),
     "sqlite3": ("edges",),
     "systemd": ("edges",),
-    "textual": ("station",),
+    "rich": ("kiosk",),
+    "textual": ("station", "kiosk"),
     "yaml": ("config",),
 }
 

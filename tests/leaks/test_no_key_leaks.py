@@ -9,7 +9,7 @@ import pytest
 
 from kioskd.demo.softhsm import SoftHsm
 from kioskd.demo.stage import Stage
-from kioskd.kiosk.kioskctl import table
+from kioskd.kiosk.status_words import table
 from kioskd.virtual.card import Tear
 from tests.vault.contract.keepers import softhsm_configuration
 

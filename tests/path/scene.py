@@ -11,7 +11,7 @@ from typing import Any
 from kioskd.demo.stage import Stage
 from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.store import SqlStore
-from kioskd.kiosk.kioskctl import table
+from kioskd.kiosk.status_words import table
 from kioskd.outcomes import outcome
 from kioskd.rekey.records import CardState, fold
 from kioskd.virtual.card import VirtualCard
