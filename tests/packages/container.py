@@ -153,9 +153,11 @@ class Container:
     def _swept(self) -> bool:
         """Removes the container's control groups; False while a process of it is still on its way out."""
         try:
-            for folder in sorted((*self._cgroup().rglob("*/"), self._cgroup()), reverse=True):
-                if folder.is_dir():
-                    folder.rmdir()
+            for tree in (CGROUPS, CGROUPS.with_name("systemd")):  # where both versions are, nspawn uses both
+                own = tree / self._cgroup().name
+                for folder in sorted((*own.rglob("*/"), own), reverse=True):
+                    if folder.is_dir():
+                        folder.rmdir()
         except OSError:
             return False
         return True

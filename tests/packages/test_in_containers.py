@@ -10,7 +10,7 @@ from tests.packages.build import ingredients
 from tests.packages.container import Container, run, until
 from tests.packages.installed import UNIT, House, bring_up, open_house
 
-SUITE = "bookworm"
+SUITE = os.environ.get("KIOSKD_TEST_SUITE", "bookworm")
 HASTE = "[Service]\nWatchdogSec=4\nTimeoutAbortSec=2\n"
 """A stopped process cannot even abort: without this, systemd gives it 30 + 45 seconds."""
 
