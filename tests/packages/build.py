@@ -20,7 +20,7 @@ IN_THE_ROOT = {
     "bookworm": (*_BOTH, "libstdc++6", "libsystemd0"),
     "trixie": (
         *(*_BOTH, "polkitd", "python3-aiohttp", "python3-cryptography", "python3-pyscard"),
-        *("python3-systemd", "python3-yaml"),
+        *("python3-systemd", "python3-typing-extensions", "python3-yaml"),
     ),
 }
 """What the packages depend on; dpkg names what is missing here when it installs them."""
