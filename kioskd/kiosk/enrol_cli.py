@@ -59,9 +59,9 @@ def _chosen(args: argparse.Namespace) -> int:
     if args.seal:
         return _sealed(config, args)
     files = _files(config, args.config)
-    _check_new(files, args)
     if args.csr_out is not None:
-        return _ask_in_writing(config, files, args)
+        return _ask_in_writing(config, files, args)  # leaves an identity that is there alone
+    _check_new(files, args)
     if args.install is not None:
         return _install(config, files, args)
     return _enrol(config, files, args)

@@ -84,6 +84,21 @@ async def test_a_terminal_far_from_any_server_enrols_by_files(
     assert sorted(kiosk.files()) == ["ca.crt", "kiosk.pem", "kiosk.yaml"]
 
 
+async def test_the_next_certificate_takes_the_place_of_the_one_that_is_there_when_it_has_come(
+    kiosk: Keyboard, authority: Authority, tmp_path: Path
+) -> None:
+    for number, how in enumerate(((), ("--replace",))):
+        csr = tmp_path / f"{number}.csr"
+        before = kiosk.files().get("kiosk.pem")
+        assert (await kiosk.enrol("--csr-out", str(csr))).code == 0
+        assert kiosk.files().get("kiosk.pem") == before, "the old one works until then"
+        certificate = signed(authority, csr.read_text())
+        if how:
+            assert "--replace puts a new one in its place" in await install(kiosk, certificate, tmp_path)
+        assert await install(kiosk, certificate, tmp_path, *how) == ""
+        assert kiosk.files()["kiosk.pem"] != before
+
+
 async def test_a_certificate_that_does_not_fit_is_refused_and_the_key_goes_on_waiting(
     kiosk: Keyboard, authority: Authority, tmp_path: Path
 ) -> None:
