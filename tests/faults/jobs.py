@@ -40,8 +40,12 @@ class Job:
 
 
 def singles() -> tuple[Job, ...]:
-    """Every single fault of everything."""
-    return tuple(Job(name, 1) for name in scenarios())
+    """Every single fault: every lock, order and slot of one channel of each protocol, the base of all others."""
+    return tuple(Job(name, 1) for name in scenarios() if name.count("/") == 1 or _is_of_first_channel(name))
+
+
+def _is_of_first_channel(name: str) -> bool:
+    return name.split("/")[1] in (MAIN, "scp02-i-15")
 
 
 def _others() -> tuple[str, ...]:
@@ -50,10 +54,8 @@ def _others() -> tuple[str, ...]:
 
 PLANS: dict[str, Callable[[], tuple[Job, ...]]] = {
     "singles": singles,
-    "main-pairs": lambda: (
-        *(Job(name, 2) for name in MAINS if name.startswith(("adopt", "replace"))),
-        *(Job(name, 2, CUTS) for name in MAINS if name.startswith(("issue", "rotate"))),
-    ),
+    "every-single": lambda: tuple(Job(name, 1) for name in scenarios()),
+    "main-pairs": lambda: tuple(Job(name, 2) for name in MAINS[:2]),
     "pairs": lambda: tuple(Job(name, 2) for name in MAINS),
     "station": lambda: tuple(Job(name, 2, CUTS) for name in _others() if name.startswith("issue/")),
     "field": lambda: tuple(Job(name, 2, CUTS) for name in _others() if not name.startswith("issue/")),

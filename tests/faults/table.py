@@ -40,7 +40,9 @@ def faults_at(name: str, scenario: Scenario, *, dirty: bool) -> Iterator[str]:
     if name == "report":
         yield from ("doubled", "withheld")
     if name.startswith("transmit"):
-        yield from (*PULLS, *FAILS, *LIES)
+        # Nothing tells that a card without response MAC and key information kept its factory set, if a terminal lies.
+        told = not scenario.options.empty_keys or name != "transmit DELETE"
+        yield from (*PULLS, *(FAILS if told else FAILS[:1]), *LIES)
         if name == "transmit EXTERNAL AUTHENTICATE":
             yield "late"
     if name == "identify":
@@ -53,7 +55,7 @@ def _of_operation(name: str, scenario: Scenario) -> Iterator[str]:
         return
     if name in ("campaign", "identify"):
         yield "window-closes"
-    if name == "identify":
+    if name == "identify" and not scenario.options.empty_keys:  # else nobody sees the set, and the case stays open
         yield "planted"
     if name == "tap":
         yield from ("lie-new-keys", "lie-old-keys", "lie-short")

@@ -1,4 +1,4 @@
-"""Faults enumerated: every single one of every kind of card and operation, pairs of the main kind. None is violated.
+"""Faults enumerated: singles on each kind of card, pairs on the main kind. Nothing is lost, nothing closes falsely.
 
 The long runs are in tests/nightly/; docs/faults.md is the model, docs/results/ what they gave.
 """
@@ -25,7 +25,7 @@ def assert_unharmed(found: list[Explored]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("plan", "at_least"), [("singles", 70_000), ("main-pairs", 1_000_000)])
+@pytest.mark.parametrize(("plan", "at_least"), [("singles", 40_000), ("main-pairs", 300_000)])
 def test_whatever_is_cut_wherever_the_card_opens_and_the_next_taps_finish_it(plan: str, at_least: int) -> None:
     found = run(plan, PROCESSES)
     schedules, taps = sum(one.total for one in found), sum(one.runs for one in found)

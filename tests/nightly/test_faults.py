@@ -15,7 +15,7 @@ from tests.faults.test_schedules import assert_unharmed
 KEPT = Path(".nightly") / "faults"
 
 
-@pytest.mark.parametrize(("plan", "at_least"), [("singles", 70_000), ("pairs", 1_000_000)])
+@pytest.mark.parametrize(("plan", "at_least"), [("every-single", 70_000), ("pairs", 1_000_000)])
 def test_whatever_is_cut_wherever_the_card_opens_and_the_next_taps_finish_it(plan: str, at_least: int) -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
     found = run(plan, os.cpu_count() or 1, KEPT.resolve())
