@@ -74,6 +74,7 @@ card:
   renumbers: false
   scp: 2
   also_aes: true
+  chains_errors: true
   factory_kvn: 0x20
   factory_fills: true
   executive: true
