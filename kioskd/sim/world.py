@@ -242,6 +242,8 @@ class World:
             return False
         if not profile.response_mac or profile.lock is not Lock.SESSION:
             return False
+        if card.card.memory.at(closed.master.kvn) is None:
+            return False  # somebody was there before
         free = [kvn for kvn in profile.our_kvns if not profile.is_krk(kvn) and card.card.memory.at(kvn) is None]
         card.plant(some.choice((closed.master.kvn, some.choice(free))), closed.master.kvn, some)
         self.place.log(f"planted {card.name}")
