@@ -35,6 +35,8 @@ FINISH_S = 40.0
 """How long a script that is under way may take to finish when the service is told to stop."""
 
 SOCKET_MODE = 0o660
+THERE = (ReaderState.CARD, ReaderState.MUTE)
+"""A card is in the reader. One that did not answer to reset is tried all the same: connecting powers it up anew."""
 
 
 class Floor:
@@ -58,12 +60,10 @@ class Floor:
             readers[event.reader] = event.state
         if self._show_standing_fault() or event.state is ReaderState.GONE:
             return
-        if event.state is ReaderState.CARD:
+        if event.state in THERE:
             if not self._closing:
                 before = self._taps.get(event.reader)
                 self._taps[event.reader] = asyncio.create_task(self._tap(event.reader, before))
-        elif event.state is ReaderState.MUTE:
-            panel.show("unreadable-card")
         elif not self._busy():
             panel.say(WELCOME)
 
@@ -77,9 +77,11 @@ class Floor:
     async def _tap(self, reader: str, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
-            if self._taps[reader] is not asyncio.current_task() or self._status.readers.get(reader) != ReaderState.CARD:
+            if not self._same_card(reader, asyncio.current_task()):
                 return  # that card has left while the one before it was being finished
-        run, observer = TapRun(self._terminal, reader), self._terminal.observer
+        task = asyncio.current_task()
+        run = TapRun(self._terminal, reader, lambda: self._same_card(reader, task))
+        observer = self._terminal.observer
         if not observer.admits(reader, run.record.tap):
             return
         self._status.under_way += 1
@@ -93,6 +95,10 @@ class Floor:
         if await observer.ends(run.record):
             self._enough.set()
         self._show_standing_fault()
+
+    def _same_card(self, reader: str, tap: asyncio.Task[None] | None) -> bool:
+        """Whether the card for which this tap was started has been in the reader ever since."""
+        return self._taps.get(reader) is tap and self._status.readers.get(reader) in THERE
 
     def _show_standing_fault(self) -> bool:
         """Out of service: no daemon, or no reader; whether it is so."""
