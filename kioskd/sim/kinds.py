@@ -90,6 +90,11 @@ _MIX = (
     ),
     Kind("AES-128, T=0, zero KCV", replace(_AES, zero_kcv=True), CardOptions(t0=True, exact_le=True, zero_kcv=True)),
     Kind("AES-128, one layout", _AES, CardOptions(layouts=(False,), own_set_stays=True)),
+    Kind(
+        "AES-128, from elsewhere",
+        replace(_AES, adopts=factory_name(16), adopts_kvn=0x01),
+        CardOptions(factory_kvn=0x01, factory_fills=True),
+    ),
     Kind("SCP02 i=15", _DES, CardOptions(scp=2, scp_i=0x15)),
     Kind("SCP02 i=55, no E0", _DES, CardOptions(scp=2, scp_i=0x55, empty_keys=True)),
     Kind("SCP02 i=35, response MAC", replace(_DES, level=0x13), CardOptions(scp=2, scp_i=0x35)),

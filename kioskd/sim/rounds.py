@@ -12,7 +12,7 @@ from kioskd.sim.place import Tally
 from kioskd.sim.world import Size, World
 from kioskd.virtual.oracle import Violation
 
-SEARCHES = 60
+SEARCHES = 24
 """So many runs of one round at most, to leave out faults."""
 
 

@@ -31,7 +31,7 @@ VISITS = 7
 """How often a person comes back in one campaign."""
 
 FINAL_TAPS = 4
-GOOD = frozenset({"done", "already-done", "issued", "already-issued", "nothing-to-do"})
+GOOD = frozenset({"done", "already-done", "issued", "already-issued", "adopted", "nothing-to-do"})
 PHASE_S = 600
 DAY_S = 86_400
 RESTORE_MS = 180_000
@@ -116,16 +116,20 @@ class World:
     def _story(self) -> None:
         self.place.tally.rounds += 1
         self.server.tables.witness = self._witness
-        self._phase("issue", self.stations)
+        self._phase(self._first_place)
         self._heal()
-        self._finish("issue", self.stations)
+        self._finish(self._first_place, "issued", "adopted", "nothing-to-do")
         for number in range(1, self.size.campaigns + 1):
             self._arm(rotates=number < self.size.campaigns and self.place.some.random() < 0.6)
             self._backups.append(self.server.tables.copy())
-            self._phase("replace", self.terminals)
+            self._phase(lambda _: self.terminals)
         self._heal()
-        self._finish("replace", self.terminals)
+        self._finish(lambda _: self.terminals, "done")
         self._judge()
+
+    def _first_place(self, card: HeldCard) -> list[Terminal]:
+        """Where a card becomes ours: one that was issued elsewhere is adopted at a kiosk."""
+        return self.terminals if card.kind.profile.adopts else self.stations
 
     def _arm(self, *, rotates: bool) -> None:
         """The next campaign: every epoch's cards go to a new generation; perhaps their KRK to a new epoch."""
@@ -147,17 +151,16 @@ class World:
         self.server.arm(vault, campaign, rotates=rotates)
         self.place.log(f"armed {campaign.id}, {'with' if rotates else 'without'} rotation")
 
-    def _phase(self, purpose: str, terminals: list[Terminal]) -> None:
+    def _phase(self, place: Callable[[HeldCard], list[Terminal]]) -> None:
         """Everybody comes, at some time, to some terminal."""
         for card in self.cards:
-            self._spawn(self._person(card, purpose, terminals))
+            self._spawn(self._person(card, place(card)))
         self._run()
 
-    def _finish(self, purpose: str, terminals: list[Terminal]) -> None:
+    def _finish(self, place: Callable[[HeldCard], list[Terminal]], *wanted: str) -> None:
         """Clean taps, one card after the other, until each is done."""
-        wanted = "issued" if purpose == "issue" else "done"
         for card in self.cards:
-            self._spawn(self._clean(card, terminals[0], wanted))
+            self._spawn(self._clean(card, place(card)[0], wanted))
             self._run()
 
     def _run(self) -> None:
@@ -166,12 +169,12 @@ class World:
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         self.place.scheduler.spawn(work)
 
-    async def _person(self, card: HeldCard, purpose: str, terminals: list[Terminal]) -> None:
+    async def _person(self, card: HeldCard, terminals: list[Terminal]) -> None:
         some = self.place.some
         await Sleep(some.randrange(1000 * PHASE_S))
         for _ in range(VISITS):
             terminal = await self._free(terminals)
-            visit = terminal.visit(card, self._plan(card, purpose))
+            visit = terminal.visit(card, self._plan(card))
             outcome = await self._outcome(visit.outcome)
             if outcome in GOOD and some.random() < 0.9:
                 return
@@ -192,10 +195,10 @@ class World:
                 return terminal
             await Sleep(1_500)
 
-    async def _clean(self, card: HeldCard, terminal: Terminal, wanted: str) -> None:
+    async def _clean(self, card: HeldCard, terminal: Terminal, wanted: tuple[str, ...]) -> None:
         for count in range(1, FINAL_TAPS + 1):
             outcome = await self._outcome(terminal.visit(card, Plan()).outcome)
-            if outcome in (wanted, f"already-{wanted}"):
+            if outcome.removeprefix("already-") in wanted:
                 self.place.tally.most_final_taps = max(self.place.tally.most_final_taps, count)
                 await Sleep(2_000)  # the acknowledgements
                 return
@@ -203,7 +206,7 @@ class World:
 
     # --- faults ---------------------------------------------------------------------------------------------------
 
-    def _plan(self, card: HeldCard, purpose: str) -> Plan:
+    def _plan(self, card: HeldCard) -> Plan:
         """The faults of the next tap, from the round's seed and the tap's number alone."""
         number = self.place.tally.taps + 1
         keep = self.size.keep
@@ -214,19 +217,19 @@ class World:
         if plan.due:
             self._planned.add(number)
         kind = plan.next(Side.WORLD)
-        if kind is not None and self._befalls(kind, card, purpose, some):
+        if kind is not None and self._befalls(kind, card, some):
             self.place.struck(kind)
         return plan
 
-    def _befalls(self, kind: Kind, card: HeldCard, purpose: str, some: random.Random) -> bool:
+    def _befalls(self, kind: Kind, card: HeldCard, some: random.Random) -> bool:
         match kind:
             case Kind.CLOCK_JUMPS:
                 self.server.jump_s = some.choice((-1, 1)) * some.randrange(60, 4 * DAY_S)
                 self.place.scheduler.after(some.randrange(10_000, 200_000), self._clock_is_right)
                 return True
             case Kind.PLANTED:
-                return purpose == "replace" and self._plant(card, some)
-            case Kind.RESTORED if purpose == "replace" and self.server.up and not self._restoring:
+                return self.generation > 1 and self._plant(card, some)
+            case Kind.RESTORED if self._backups and self.server.up and not self._restoring:
                 self._restoring = True
                 backup = some.choice(self._backups)
                 self.place.scheduler.after(RESTORE_MS - 1, lambda: self._restore(backup))
@@ -246,6 +249,8 @@ class World:
             return False
         if not profile.response_mac or profile.lock is not Lock.SESSION:
             return False
+        if card.card.memory.at(closed.master.kvn) is None:
+            return False  # somebody was there before
         free = [kvn for kvn in profile.our_kvns if not profile.is_krk(kvn) and card.card.memory.at(kvn) is None]
         card.plant(some.choice((closed.master.kvn, some.choice(free))), closed.master.kvn, some)
         self.place.log(f"planted {card.name}")
@@ -269,7 +274,7 @@ class World:
 
     def _share(self, card: HeldCard) -> None:
         """The same card in a second reader, while the first still speaks with it."""
-        terminals = self.stations if not fold(card.records()).issued else self.terminals
+        terminals = self.terminals if fold(card.records()).issued else self._first_place(card)
         terminal = next((one for one in terminals if one.free), None)
         if terminal is not None:
             visit = terminal.visit(card, Plan())

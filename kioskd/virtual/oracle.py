@@ -3,7 +3,7 @@
 While cards are being changed: something that the server can compute opens the card. Whenever a case is closed: the card
 holds exactly the sets of that closing, and the bystanders. At the end, after clean taps: the server's belief is what is
 on the card, the case is closed at the generation that is due, every script that changed the card is on record and
-settled, no attempt is spent, and every waiting report has been taken.
+settled, at most half of a set's attempts are spent, and every waiting report has been taken.
 """
 
 from collections.abc import Iterable
@@ -51,6 +51,7 @@ class Oracle:
 
     def __init__(self, keys: KeyServer) -> None:
         self._keys = keys
+        self._krks: dict[bytes, KeyValues] = {}  # each point is of one set
         self._opener: dict[str, tuple[int, bytes]] = {}  # what was last seen to open each card
 
     def something_opens(self, card: Watched, records: Iterable[Record], cryptograms: Iterable[Cryptogram]) -> None:
@@ -59,7 +60,7 @@ class Oracle:
         if opener is not None and any((one.kvn, one.enc) == opener for one in card.memory.sets):
             return
         rows = tuple(records)
-        candidates = [(card.subject.profile.factory_kvn, factory_values(card.options.factory_key_bytes))]
+        candidates = [(card.options.factory_kvn, factory_values(card.options.factory_key_bytes))]
         krks = {*cryptograms, *(one.cryptogram for one in rows if isinstance(one, Intent) and one.cryptogram)}
         candidates += [(one.kvn, self._krk(card.subject, one)) for one in sorted(krks, key=lambda one: one.install)]
         masters = (one.master for one in rows if isinstance(one, Intent) and one.master is not None)
@@ -100,7 +101,8 @@ class Oracle:
             raise Violation("the belief is of another generation", card.name, _said(state.closed))
         self.closed_truly(card, state)
         for one in card.memory.sets:
-            if one.tries != card.options.tries:
+            # A card in two readers at once takes one conversation's cryptogram for the other's: that costs an attempt.
+            if 2 * one.tries < card.options.tries:
                 raise Violation("attempts are spent", card.name, f"KVN {one.kvn:02X} has {one.tries} left")
         unsettled = [one.number for one in state.intents if one.number > state.settled]
         unproven = [one.number for one in records if isinstance(one, Closed) and one.number not in state.found]
@@ -115,9 +117,17 @@ class Oracle:
                 raise Violation("a script that changed the card is not on record", card, f"script {number}")
 
     def _master(self, subject: Subject, master: MasterRef) -> KeyValues:
+        if not master.generation:  # of a card that was issued elsewhere
+            return factory_values(subject.profile.key_bytes)
         return master_values(self._keys.block(master.generation), subject.master_label(master))
 
     def _krk(self, subject: Subject, krk: Cryptogram) -> KeyValues:
+        known = self._krks.get(krk.value)
+        if known is None:
+            known = self._krks[krk.value] = self._recovered(subject, krk)
+        return known
+
+    def _recovered(self, subject: Subject, krk: Cryptogram) -> KeyValues:
         label = agreed_rnd(subject.krk_label(krk.epoch, krk.install, krk.kvn), krk.value)[1]
         return krk_values(self._keys.epochs[krk.epoch].krkdb, self._keys.shared(krk.epoch, krk.value), label)
 
