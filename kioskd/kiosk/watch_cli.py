@@ -33,5 +33,4 @@ def _watch(args: argparse.Namespace) -> Exit:
 
 async def _print_events(asking: Asking) -> None:
     async for event in StatusClient(asking.socket).events():
-        if event:
-            print(json.dumps(event), flush=True)
+        print(json.dumps(event or {"kind": "listening"}), flush=True)

@@ -177,14 +177,14 @@ def test_a_program_hears_of_a_tap_by_watch(kiosk: Place) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            kinds: list[str] = []
-            while "tap-ended" not in kinds:  # the first taps may pass before it listens
-                kiosk.tap()
-                while not kinds or kinds[-1] != "tap-ended":
-                    kinds.append(json.loads(process.stdout.readline())["kind"])
+            kinds = [json.loads(process.stdout.readline())["kind"]]
+            assert kinds == ["listening"]
+            kiosk.tap()
+            while kinds[-1] != "tap-ended":
+                kinds.append(json.loads(process.stdout.readline())["kind"])
         finally:
             process.kill()
-    assert "reader" in kinds
+    assert "tap-began" in kinds and "reader" in kinds
 
 
 def test_a_watch_without_a_screen_is_one_sentence(kiosk: Place) -> None:
