@@ -58,6 +58,7 @@ docs: setup
 	@$(BIN)/python -c "from kioskd.outcomes import page; print(page(), end='')" >docs/outcomes.md
 	@$(BIN)/python -c "from tests.cards.page import page; print(page(), end='')" >docs/cards.md
 	@$(BIN)/python -m tests.station.pictures
+	@$(BIN)/python -m tests.kiosk.pictures
 
 # Universal: one lock for every supported Python. No line of it names a host.
 COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL $(UV) pip compile --quiet --no-config --universal \

@@ -42,7 +42,7 @@ _STATES = {
     "ready": ("ready for cards", Mood.GOOD),
     "busy": ("with a card", Mood.GOOD),
     "drained": ("drained: takes no card", Mood.LOOK),
-    "no-link": ("without a link: takes cards, and asks them to come later", Mood.BAD),
+    "no-link": ("no link to the access server", Mood.BAD),
     "out-of-service": ("out of service", Mood.BAD),
     "stopped": ("does not run", Mood.BAD),
 }
@@ -53,6 +53,11 @@ _MOODS = {
     Severity.FAULT: Mood.BAD,
     Severity.ALARM: Mood.BAD,
 }
+
+
+def state_words(told: dict[str, Any]) -> str:
+    """How the terminal is, in a few words."""
+    return _STATES[told["state"]][0]
 
 
 def table(told: dict[str, Any]) -> list[str]:

@@ -15,10 +15,13 @@ from textual.widgets import DataTable, Footer, Static
 
 from kioskd.errors import KioskError
 from kioskd.kiosk.status_cli import STYLES
-from kioskd.kiosk.status_words import NOTHING, Line, lines, next_step
+from kioskd.kiosk.status_words import NOTHING, Line, lines, next_step, state_words
 from kioskd.outcomes import outcome
 
 LOOK_S = 2.0
+FIXED_WIDTH, LEAST_WIDTH = 68, 30
+"""What the narrow columns of the taps need, and what the wide one gets at least."""
+
 _MOODS = {"ready": "go", "busy": "go", "drained": "look"}
 
 
@@ -41,7 +44,7 @@ class WatchView(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     Screen { layout: vertical; }
-    #state { height: 3; margin: 0 1; padding: 0 1; content-align: center middle; text-style: bold; }
+    #state { height: 4; margin: 0 1; padding: 0 1; content-align: center middle; text-align: center; }
     #state.go { background: $success 40%; }
     #state.look { background: $warning 40%; }
     #state.bad { background: $error 50%; }
@@ -75,7 +78,8 @@ class WatchView(App[None]):
     def on_mount(self) -> None:
         """Draws, and begins to look and to listen."""
         table: DataTable[str] = self.query_one("#taps", DataTable)
-        table.add_columns("time", "code", "outcome", "ms", "card", "what it means")
+        table.add_columns("time", "code", "outcome", "ms", "card")
+        table.add_column("what it means", width=max(self.size.width - FIXED_WIDTH, LEAST_WIDTH))
         self._tasks = [asyncio.create_task(work) for work in (self._look(), self._listen())]
 
     def on_unmount(self) -> None:
@@ -108,14 +112,14 @@ class WatchView(App[None]):
     def _draw(self, told: dict[str, Any]) -> None:
         shown = lines(told)
         mood, step = _MOODS.get(told["state"], "bad"), next_step(told)
-        self._box("state", "".join(piece.words for piece in shown[0]), mood)
+        self._box("state", f"{state_words(told).upper()}\n{shown[0][0].words.rstrip(': ')}", mood)
         self._box("next", step.rstrip("."), "go" if step == NOTHING else "bad" if mood == "bad" else "look")
         facts = shown[1 : next((number for number, line in enumerate(shown) if not line), len(shown))]
         self.query_one("#words", Static).update(Text("\n").join(map(_text, facts)))
         table: DataTable[str] = self.query_one("#taps", DataTable)
         table.clear()
         for tap in reversed(told["taps"]):
-            table.add_row(*_row(tap))
+            table.add_row(*_row(tap), height=None)  # as high as its words need
 
     def _draw_gone(self, sentence: str) -> None:
         self._box("state", "It does not answer", "bad")

@@ -106,7 +106,7 @@ def test_without_a_network_the_status_says_so_and_what_to_do(kiosk: Place) -> No
     kiosk.tap()
     said = kiosk.ctl("status")
     assert said.code == Exit.NOT_WELL, said.err
-    assert "without a link" in said.out.splitlines()[0]
+    assert said.out.splitlines()[0].endswith(": no link to the access server")
     assert "  link to the server   The access server does not answer.\n" in said.out
     assert "K400  server-down" in said.out
     assert said.out.splitlines()[-1].startswith("Next: Check the network")
