@@ -2,7 +2,7 @@
 # make test    every test but benches and nightly parts
 # make check   what must hold before a commit: style, types, floors, pure tests
 # make bench   measurements;  make nightly  long runs, resumable;  make clean
-# make claims  docs/claims.md: each claim's tests, run;  make docs  outcomes and pictures
+# make claims  docs/claims.md: each claim's tests, run;  make docs  outcomes, pictures, manual pages, completion
 # make setup   what the others need, done by each of them;  make lock  new pins
 #
 # PYTHON=... chooses the interpreter for the virtual environment (3.11 to 3.13).
@@ -59,6 +59,7 @@ docs: setup
 	@$(BIN)/python -c "from tests.cards.page import page; print(page(), end='')" >docs/cards.md
 	@$(BIN)/python -m tests.station.pictures
 	@$(BIN)/python -m tests.kiosk.pictures
+	@$(BIN)/python -m tests.kiosk.pages
 
 # Universal: one lock for every supported Python. No line of it names a host.
 COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL $(UV) pip compile --quiet --no-config --universal \
