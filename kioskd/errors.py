@@ -31,9 +31,15 @@ class TapEnds(KioskError):
 
 
 class NoCard(KioskError):
-    """No card, or one that does not answer to reset."""
+    """No card."""
 
     outcome = "card-pulled"
+
+
+class MuteCard(NoCard):
+    """A card that cannot be spoken to: it does not answer to reset, or in no protocol that a terminal speaks."""
+
+    outcome = "unreadable-card"
 
 
 class PcscdDown(KioskError):

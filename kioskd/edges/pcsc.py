@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from smartcard import scard
 
-from kioskd.errors import KioskError, NoCard, PcscdDown, ReaderHung
+from kioskd.errors import KioskError, MuteCard, NoCard, PcscdDown, ReaderHung
 from kioskd.ports import ReaderEvent, ReaderState
 
 T = TypeVar("T")
@@ -26,6 +26,8 @@ _WAIT_MS = 60_000
 _RETRY_S = (0.1, 2.0)
 _CLOSE_S = 2.0
 _SHARED_S = 1.0  # how long the one who was here before may take to let go of the card
+_CONTACT_S = 2.0  # how long a card that is there may take to answer to reset: contacts bounce, a daemon powers down
+_AGAIN_S = 0.02
 _PROTOCOLS = scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1
 
 _OK = 0
@@ -35,13 +37,7 @@ _TIMEOUT = 0x8010000A
 _NO_READERS = 0x8010002E
 _UNKNOWN_READER = 0x80100009
 _DOWN = frozenset({0x80100013, 0x8010001D, 0x8010001E, 0x80100006, 0x8010006A})
-_UNREADABLE = frozenset({0x80100066, 0x80100067, 0x8010000F})  # no answer to reset, no power, no common protocol
-
-
-class MuteCard(NoCard):
-    """A card that cannot be spoken to."""
-
-    outcome = "unreadable-card"
+_NO_PROTOCOL = 0x8010000F  # none that both speak
 
 
 def _code(result: int) -> int:
@@ -250,19 +246,37 @@ class PcscCard:
         result, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_SYSTEM)
         if _code(result) != _OK:
             raise PcscdDown(f"pcscd does not answer ({_code(result):08X})")
-        end = time.monotonic() + _SHARED_S
+        began = time.monotonic()
         while True:
             wanted = (context, self._reader, scard.SCARD_SHARE_EXCLUSIVE, _PROTOCOLS)
             result, handle, protocol = scard.SCardConnect(*wanted)
-            if _code(result) != _SHARED or time.monotonic() > end:
+            if _code(result) == _OK or not self._may_come(_code(result), context, time.monotonic() - began):
                 break
-            time.sleep(0.02)
+            time.sleep(_AGAIN_S)
         if _code(result) != _OK:
+            wrong = self._no_connection(_code(result), context)
             scard.SCardReleaseContext(context)
-            raise _no_connection(_code(result))(f"{self._reader}: no connection to a card ({_code(result):08X})")
+            raise wrong
         self._context, self._handle, self._protocol = context, handle, protocol
         result, _, _, _, atr = scard.SCardStatus(handle)
         self.atr = bytes(atr) if _code(result) == _OK else b""
+
+    def _may_come(self, code: int, context: Any, waited_s: float) -> bool:
+        """Whether the same call may succeed in a moment: the daemon powers the card up again at each."""
+        if code == _SHARED:
+            return waited_s < _SHARED_S
+        return code not in _DOWN and code != _NO_PROTOCOL and waited_s < _CONTACT_S and self._present(context)
+
+    def _present(self, context: Any) -> bool:
+        """Whether the daemon says that a card is in the reader."""
+        result, states = scard.SCardGetStatusChange(context, 0, [(self._reader, scard.SCARD_STATE_UNAWARE)])
+        return _code(result) == _OK and bool(states[0][1] & scard.SCARD_STATE_PRESENT)
+
+    def _no_connection(self, code: int, context: Any) -> KioskError:
+        words = f"{self._reader}: no connection to a card ({code:08X})"
+        if code in _DOWN:
+            return PcscdDown(words)
+        return MuteCard(words) if code != _SHARED and self._present(context) else NoCard(words)
 
     def _transmit(self, command: bytes) -> bytes | None:
         result, answer = scard.SCardTransmit(self._handle, self._protocol, list(command))
@@ -279,9 +293,3 @@ class PcscCard:
             scard.SCardDisconnect(self._handle, scard.SCARD_UNPOWER_CARD)
             scard.SCardReleaseContext(self._context)
             self._handle = None
-
-
-def _no_connection(code: int) -> type[KioskError]:
-    if code in _DOWN:
-        return PcscdDown
-    return MuteCard if code in _UNREADABLE else NoCard

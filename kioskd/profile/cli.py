@@ -86,9 +86,9 @@ async def _read(words: str) -> Probed:
     try:
         async with asyncio.timeout(WAIT_S):
             async for event in readers.events():
-                if words in event.reader and event.state is ReaderState.CARD:
+                if words in event.reader and event.state in (ReaderState.CARD, ReaderState.MUTE):
                     return await _probed(readers, event.reader)
-                if event.state in (ReaderState.DOWN, ReaderState.MUTE):
+                if event.state is ReaderState.DOWN:
                     raise NoCard(f"{event.reader or 'pcscd'}: {event.state.value}")
     except TimeoutError as wrong:
         raise NoCard(f"no card came into a reader named {words} within {WAIT_S:g} s") from wrong

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 FINISH_S = 40.0
 """How long a script that is under way may take to finish when the service is told to stop."""
 
+THERE = (ReaderState.CARD, ReaderState.MUTE)
+"""A card is in the reader. One that did not answer to reset is tried all the same: connecting powers it up anew."""
+
 
 class Floor:
     """Starts a tap for each card that arrives, one at a time in each reader."""
@@ -60,14 +63,12 @@ class Floor:
             readers[event.reader] = event.state
         if self._show_standing_fault() or event.state is ReaderState.GONE:
             return
-        if event.state is ReaderState.CARD:
+        if event.state in THERE:
             if not self._status.takes(event.reader):
                 panel.show("reader-closed")
             elif not self._closing:
                 before = self._taps.get(event.reader)
                 self._taps[event.reader] = asyncio.create_task(self._tap(event.reader, before))
-        elif event.state is ReaderState.MUTE:
-            panel.show("unreadable-card")
         elif not self._busy():
             panel.say(WELCOME)
 
@@ -81,9 +82,11 @@ class Floor:
     async def _tap(self, reader: str, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
-            if self._taps[reader] is not asyncio.current_task() or self._status.readers.get(reader) != ReaderState.CARD:
-                return  # that card has left while the one before it was being finished
-        run, observer = TapRun(self._terminal, reader), self._terminal.observer
+            if not self._same_card(reader, asyncio.current_task()) or not self._status.takes(reader):
+                return  # that card has left while the one before it was being finished, or none is taken any more
+        task = asyncio.current_task()
+        run = TapRun(self._terminal, reader, lambda: self._same_card(reader, task))
+        observer = self._terminal.observer
         if not observer.admits(reader, run.record.tap):
             return
         with self._status.at_work(run.record):
@@ -99,6 +102,10 @@ class Floor:
         """Brings the screen up to date after a technician's act; a card that is being worked on keeps its words."""
         if not self._busy() and not self._show_standing_fault():
             self._terminal.panel.say(WELCOME)
+
+    def _same_card(self, reader: str, tap: asyncio.Task[None] | None) -> bool:
+        """Whether the card for which this tap was started has been in the reader ever since."""
+        return self._taps.get(reader) is tap and self._status.readers.get(reader) in THERE
 
     def _show_standing_fault(self) -> bool:
         """Out of service: no daemon, no reader, or drained; whether it is so."""

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,8 +88,9 @@ class Terminal:
 class TapRun:
     """One tap."""
 
-    def __init__(self, terminal: Terminal, reader: str) -> None:
+    def __init__(self, terminal: Terminal, reader: str, same_card: Callable[[], bool] = lambda: False) -> None:
         self.record = TapRecord(f"{secrets.token_hex(4)}", reader)
+        self._same_card = same_card  # whether the card has been in the reader ever since
         self._terminal = terminal
         self._session = CardSession()
         self._readings: dict[int, bytes] = {}  # what the card said of itself, by tag
@@ -127,22 +129,39 @@ class TapRun:
     async def _run(self) -> str:
         terminal = self._terminal
         terminal.panel.say(LEAVE_IT)
-        began = time.monotonic()
-        self._card = await terminal.readers.connect(self.record.reader)
-        self._time("connect", began)
+        await self._connect()
         if not terminal.uplink.connected:
             await terminal.uplink.wait(terminal.link_patience_s)
         waiting = asyncio.create_task(terminal.uplink.waiting_for_tap())  # while the card is read
         try:
-            answers = await self._identify(terminal.uplink.identify)
+            answers = await self._identify_again(terminal.uplink.identify)
             pending = await waiting
         finally:
             waiting.cancel()
+        assert self._card is not None
         atr = self._card.atr
         async with terminal.uplink.tap(self.record.tap) as line:
             sent = time.monotonic()
             await line.send(lambda head: Tap(head, terminal.purpose, answers, pending, atr))
             return await self._obey(line, sent)
+
+    async def _connect(self) -> None:
+        began = time.monotonic()
+        self._card = await self._terminal.readers.connect(self.record.reader)
+        self._time("connect", began)
+
+    async def _identify_again(self, steps: tuple[Step, ...]) -> tuple[bytes, ...]:
+        """The plain readings; once more if the connection was lost, nothing is begun, and the card never left."""
+        try:
+            return await self._identify(steps)
+        except TapEnds as end:
+            if end.name != "card-pulled" or self._card is None or not self._same_card() or self._trouble is not None:
+                raise
+            log.info("tap %s: the card was lost and is still there: it is read once more", self.record.tap)
+            await self._card.close()
+            self._readings.clear()
+            await self._connect()
+            return await self._identify(steps)
 
     async def _identify(self, steps: tuple[Step, ...]) -> tuple[bytes, ...]:
         check(steps, self._terminal.policy, greeted=False)

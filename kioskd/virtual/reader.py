@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from kioskd.errors import NoCard, PcscdDown
+from kioskd.errors import MuteCard, NoCard, PcscdDown
 from kioskd.ports import ReaderEvent, ReaderState
 from kioskd.virtual.card import Torn, VirtualCard
 from kioskd.virtual.vpcd import Pace
@@ -100,6 +100,8 @@ class VirtualReaders:
         if self._down:
             raise PcscdDown("the virtual daemon is down")
         slot = self._slots.get(reader)
+        if slot is not None and slot.state is ReaderState.MUTE:
+            raise MuteCard(f"{reader}: no connection to a card")
         if slot is None or slot.card is None or slot.contact is not None:
             raise NoCard(f"{reader}: no connection to a card")
         slot.card.reset()

@@ -15,6 +15,7 @@ from kioskd.gp.apdu import INS
 from kioskd.virtual.card import Torn, VirtualCard
 
 _OFF, _ON, _RESET, _ATR = 0x00, 0x01, 0x02, 0x04
+_NOISE = b"\x3b" * 40  # longer than any answer to reset: a reader takes it for none
 GAP_S = 0.6
 """How long a reader must stay empty for the daemon to notice."""
 
@@ -63,6 +64,8 @@ class CardInReader:
     pace: Pace = field(default_factory=Pace)
     before_answer: Callable[[bytes], None] | None = None  # a test's look at each command, before its answer leaves
     mouth: Mouth = field(default_factory=Mouth)  # hands at the same reader share one
+    bounces: int = 0  # how many times its contacts fail as it is powered up
+    _noisy: bool = field(init=False, default=False)
     _line: socket.socket | None = field(init=False, default=None)
     _thread: threading.Thread | None = field(init=False, default=None)
 
@@ -100,8 +103,11 @@ class CardInReader:
     def _obey(self, line: socket.socket, message: bytes) -> None:
         if len(message) == 1 and message[0] in (_OFF, _ON, _RESET):
             self.card.reset()
+            if message[0] == _ON:
+                self._noisy = self.bounces > 0
+                self.bounces -= self._noisy
         elif len(message) == 1 and message[0] == _ATR:
-            _send(line, self.card.atr)
+            _send(line, _NOISE if self._noisy else self.card.atr)
         else:
             answer = self.card.transmit(message)
             self.pace.wait(message)

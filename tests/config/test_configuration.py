@@ -83,6 +83,10 @@ def test_a_right_configuration_is_said_to_be_right(
         (("port: 8443", "port: 8443, patience_s: .inf"), r"server\.patience_s: needs a number of seconds above 0"),
         (("name: k1", "reader: {transmit_timeout_s: .nan}\nname: k1"), r"reader\.transmit_timeout_s: needs a number"),
         (("name: k1", "reader: {transmit_timeout_s: soon}\nname: k1"), r"reader\.transmit_timeout_s: needs a number"),
+        (("port: 8443", "port: 8443, proxy: 'proxy:3128'"), r"server\.proxy: needs http://HOST:PORT"),
+        (("port: 8443", "port: 8443, proxy: 'http://u:p@proxy:1'"), r"server\.proxy: needs http://HOST:PORT"),
+        (("name: k1", "status: {readers: ''}\nname: k1"), r"status\.readers: needs the name of a group"),
+        (("name: k1", "status: {technicians: 17}\nname: k1"), r"status\.technicians: needs text"),
         (("name: k1", "reader: 5\nname: k1"), r"reader: needs a group of keys, not a number"),
         (("name: k1", "policy: {level: 33}\nname: k1"), r"policy\.level: needs text, not a number"),
         (("name: k1", "policy: {level: '00'}\nname: k1"), r"policy\.level: needs one of 01, 03, 11, 13, 33"),
@@ -220,7 +224,7 @@ def test_what_an_example_leaves_out_is_shown_with_its_default(
     plain, full = tmp_path / "plain.yaml", tmp_path / "full.yaml"
     text = example(name, house, tmp_path)
     plain.write_text(text)
-    shown = re.sub(r"^( *)# (reader:|policy:|  \w+: .*|patience_s: .*)$", r"\1\2", text, flags=re.MULTILINE)
+    shown = re.sub(r"^( *)# (reader:|policy:|status:|  \w+: .*|patience_s: .*)$", r"\1\2", text, flags=re.MULTILINE)
     assert shown.count("#") < text.count("#") - 6
     full.write_text(shown)
     assert load_terminal(full) == load_terminal(plain)

@@ -12,7 +12,7 @@ import pytest
 from smartcard import scard
 
 from kioskd.edges.pcsc import PcscReaders
-from kioskd.errors import NoCard, PcscdDown, ReaderHung
+from kioskd.errors import MuteCard, NoCard, PcscdDown, ReaderHung
 from kioskd.gp.isd import get_data
 from kioskd.ports import ReaderEvent, ReaderState
 from kioskd.virtual.card import VirtualCard
@@ -157,6 +157,34 @@ async def test_a_command_that_never_returns_is_a_hung_reader_and_the_loop_goes_o
     await again.close()
     holder.pull()
     await readers.close()
+
+
+async def test_a_card_whose_contacts_bounce_is_powered_up_until_it_answers(
+    private_pcscd: PrivatePcscd, readers: PcscReaders
+) -> None:
+    holder, name = hand(private_pcscd), private_pcscd.readers[0].name
+    holder.bounces = 4
+    await insert(holder)
+    await until(readers.events(), ReaderState.MUTE)
+    card = await readers.connect(name)
+    assert (await card.transmit(READ) or b"").endswith(b"\x90\x00")
+    await card.close()
+    holder.pull()
+
+
+async def test_a_card_that_never_answers_to_reset_is_mute_and_one_that_left_is_none(
+    private_pcscd: PrivatePcscd, readers: PcscReaders
+) -> None:
+    holder, name = hand(private_pcscd), private_pcscd.readers[0].name
+    holder.bounces = 10_000
+    await insert(holder)
+    await until(readers.events(), ReaderState.MUTE)
+    with pytest.raises(MuteCard):
+        await readers.connect(name)
+    holder.pull()
+    with pytest.raises(NoCard) as gone:
+        await readers.connect(name)
+    assert not isinstance(gone.value, MuteCard), "the daemon notices within the time that a mute card is tried"
 
 
 async def test_a_card_that_another_program_holds_for_a_moment_is_waited_for(

@@ -22,7 +22,7 @@ def loaded_by(module: str) -> set[str]:
     return {name.split(".")[0] if not name.startswith("kioskd") else name for name in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize("library", ["sqlalchemy", "pkcs11", "cryptography", "textual", "rich"])
+@pytest.mark.parametrize("library", ["sqlalchemy", "pkcs11", "cryptography", "textual", "rich", "prometheus_client"])
 def test_the_kiosk_daemon_loads_no_part_of_a_server(library: str) -> None:
     loaded = loaded_by("kioskd.kiosk.daemon")
     assert "smartcard" in loaded, "the daemon talks PC/SC, so this test looks at the right module"

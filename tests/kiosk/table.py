@@ -39,9 +39,16 @@ class Readers:
 
     inner: VirtualReaders = field(default_factory=VirtualReaders)
     faults: Faults = field(default_factory=Faults)
+    connections: int = 0
+
+    def lose(self, *at: int) -> None:
+        """Has the connection lost at these commands, counted from 0, while the card stays in."""
+        points = self.faults.points
+        self.faults.bend = lambda _, reply: None if len(points) - 1 in at else reply
 
     async def connect(self, reader: str) -> Card:
         """The connection."""
+        self.connections += 1
         return self.faults.wrap(await self.inner.connect(reader), "transmit")
 
 
@@ -55,6 +62,7 @@ class Table:
     readers: Readers = field(default_factory=Readers)
     faulty: Faults = field(default_factory=Faults)  # of the journal
     purpose: str = "replace"
+    same_card: Callable[[], bool] = lambda: False
     door: Door = field(init=False)
     run: TapRun = field(init=False)
 
@@ -82,7 +90,7 @@ class Table:
         terminal = Terminal(self.purpose, self.readers, uplink, journal, LinePanel(), POLICY, patience_s)
         task = asyncio.create_task(uplink.run())
         try:
-            self.run = TapRun(terminal, READER)
+            self.run = TapRun(terminal, READER, self.same_card)
             outcome = await self.run.run()
         finally:
             task.cancel()

@@ -139,6 +139,35 @@ async def test_a_card_that_is_pulled_before_it_is_known_is_not_told_to_the_serve
     assert [len(one.heard) for one in table.door.conversations] == [1]
 
 
+async def test_a_card_that_is_lost_while_it_is_read_and_never_left_is_read_once_more(
+    table: Table,
+) -> None:
+    table.readers.lose(1)
+    table.same_card = lambda: True
+    assert await table.tap(lambda conversation: conclude(conversation, "already-done")) == "already-done"
+    assert table.readers.connections == 2
+
+
+async def test_a_card_that_is_lost_twice_is_one_that_was_pulled(table: Table) -> None:
+    table.readers.lose(1, 5)
+    table.same_card = lambda: True
+    assert await table.tap(nothing) == "card-pulled"
+    assert table.readers.connections == 2
+
+
+async def test_a_card_that_is_lost_after_it_is_begun_is_not_read_once_more(table: Table) -> None:
+    table.same_card = lambda: True
+
+    async def serve(conversation: Conversation) -> None:
+        after = await greeting(conversation)
+        table.card.tear(Tear.BEFORE, INS.DELETE)
+        await send(conversation, changing(after))
+        await conclude(conversation, "card-pulled-in-doubt")
+
+    assert await table.tap(serve) == "card-pulled-in-doubt"
+    assert table.readers.connections == 1
+
+
 async def test_a_reader_without_a_card_is_a_card_that_was_pulled(table: Table) -> None:
     async with Door(table.house, nothing).open() as door:
         uplink = Uplink("k1", "test", door.connect, table.journal)
