@@ -55,8 +55,8 @@ def _of_operation(name: str, scenario: Scenario) -> Iterator[str]:
         return
     if name in ("campaign", "identify"):
         yield "window-closes"
-    if name == "identify" and not scenario.options.empty_keys:  # else nobody sees the set, and the case stays open
-        yield "planted"
+    if name == "identify" and scenario.profile.deletes and not scenario.options.empty_keys:
+        yield "planted"  # elsewhere it cannot be deleted, or nobody sees it: the case stays open
     if name == "tap":
         yield from ("lie-new-keys", "lie-old-keys", "lie-short")
     if name != "identify":
