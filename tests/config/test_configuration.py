@@ -168,15 +168,21 @@ def test_a_systemd_credential_stands_for_a_file(
         (("port: 8443", "port: -1"), r"listen\.port: -1 is not a port"),
         (("host: 0.0.0.0", "host: 'a b'"), r"listen\.host: needs a host name"),
         (("store: sqlite:", "store: /"), r"store: needs a database URL"),
-        (("access.pass", "absent.pass"), r"vault\.passphrase: \S+ cannot be read"),
+        (("access.secret", "absent.secret"), r"vault\.passphrase: \S+ cannot be read"),
         (("kms.pem", "absent.pem"), r"vault\.kms_key: \S+ cannot be read"),
         (("  file: /", "  file: /nowhere/"), r"vault\.file: \S+ is not a folder"),
         (("  kms_key:", "  kms:"), r"vault\.kms: unknown key"),
     ],
 )
 def test_the_access_server_says_what_is_wrong_too(
-    change: tuple[str, str], says: str, house: House, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    change: tuple[str, str],
+    says: str,
+    house: House,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "etc" / "kioskd"))
     text = example("access", house, tmp_path)
     assert change[0] in text
     file = tmp_path / "it.yaml"
