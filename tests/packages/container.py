@@ -14,6 +14,9 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PATIENCE_S = 120.0
 """Generous: a busy machine boots a container in half a minute."""
 
+LONGEST_S = 3000
+"""For any one command: a busy machine took more than ten minutes to build the packages."""
+
 CGROUPS = next(folder for folder in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")) if folder.exists())
 
 
@@ -32,7 +35,8 @@ def until(true: Callable[[], bool], otherwise: Callable[[], str], patience_s: fl
 
 def run(*command: str, **more: str) -> str:
     """A command on this machine; what it printed, or `ContainerFailed`."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env={**os.environ, **more})
+    environment = {**os.environ, **more}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_S, env=environment)
     if done.returncode:
         raise ContainerFailed(f"{' '.join(command)}: {(done.stdout + done.stderr)[-3000:]}")
     return done.stdout

@@ -14,7 +14,7 @@ SUITE = os.environ.get("KIOSKD_TEST_SUITE", "bookworm")
 HASTE = "[Service]\nWatchdogSec=4\nTimeoutAbortSec=2\n"
 """A stopped process cannot even abort: without this, systemd gives it 30 + 45 seconds."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.pcscd, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.pcscd, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
