@@ -1,6 +1,7 @@
 """A kiosk and an access server that were installed from their packages, each in a container of its own."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from tests.path.scene import AFTER, BEFORE, issue
 
 SERVER, KIOSK = "10.99.0.1", "10.99.0.2"
 UNIT = "kioskd-kiosk.service"
+NAME = "kiosk-17"
 SLOW = "pace: {write_ms: 5000}\n"
 """A card that takes its time over each command that changes it: there is a middle to do something in."""
 
@@ -102,21 +104,31 @@ def keep(folder: Path, name: str, source: Path, mode: int = 0o600) -> None:
     target.chmod(mode)
 
 
-def configure_kiosk(root: Path, stage: Stage) -> None:
-    """What a technician does by hand: three files, and the names in the configuration that came with the package."""
-    keep(root, "ca.crt", stage.folder / "ca" / "ca.crt", 0o644)
-    keep(root, "kiosk.crt", stage.folder / "tls" / "kiosk.crt", 0o644)
-    keep(root, "kiosk.key", stage.folder / "tls" / "kiosk.key")
-    file = root / "etc" / "kioskd" / "kiosk.yaml"
+def change(file: Path, *changes: tuple[str, str]) -> None:
+    """Changes a configuration that came with a package."""
     text = file.read_text()
-    for before, after in (
-        ("name: kiosk-17", "name: kiosk"),
-        ("host: access.example", f"host: {SERVER}"),
-        ("# name: access.example", f"name: {SERVER_NAME}"),
-    ):
-        assert before in text
+    for before, after in changes:
+        assert before in text, f"{file}: {before}"
         text = text.replace(before, after, 1)
     file.write_text(text)
+
+
+def enrol_kiosk(kiosk: Container, access: Container) -> str:
+    """What operator and technician do: a one-time code at the server, typed at the kiosk; what the kiosk said."""
+    change(
+        kiosk.root / "etc" / "kioskd" / "kiosk.yaml",
+        ("host: access.example", f"host: {SERVER}"),
+        ("# name: access.example", f"name: {SERVER_NAME}"),
+    )
+    as_server = ("runuser", "-u", "_kioskd-access", "--", "kioskd", "access", "enrolment", "add", NAME)
+    said = access.run(*as_server, "--config", "/etc/kioskd/access.yaml")
+    code, command = re.findall(r"^    (\S.*)$", said, re.MULTILINE)[:2]
+    file = kiosk.root / "root" / "code"
+    file.write_text(f"{code}\n")
+    file.chmod(0o600)
+    told = kiosk.run(*command.split(), "--code-file", "/root/code")
+    file.unlink()
+    return told
 
 
 def configure_access(root: Path, stage: Stage) -> None:
@@ -126,32 +138,25 @@ def configure_access(root: Path, stage: Stage) -> None:
     keep(root, "access.key", stage.folder / "tls" / f"{SERVER_NAME}.key")
     keep(root, "access.secret", stage.folder / "access.pass")
     keep(root, "kms.pem", stage.folder / "kms.pem", 0o644)
-    file = root / "etc" / "kioskd" / "access.yaml"
-    text = file.read_text()
-    for before, after in (
-        ("key: /etc/kioskd/access.key", "key: credential:access.key"),
-        ("passphrase: /etc/kioskd/access.pass", "passphrase: credential:access.secret"),
-    ):
-        assert before in text
-        text = text.replace(before, after, 1)
-    file.write_text(text)
+    keep(root, "ca.key", stage.folder / "ca" / "ca.key")
+    change(
+        root / "etc" / "kioskd" / "access.yaml",
+        ("# enrolment:", "enrolment:"),
+        ("#   port: 8445", "  port: 8445"),
+        ("#   ca: /etc/kioskd/ca.crt", "  ca: /etc/kioskd/ca.crt"),
+        ("#   ca_key: credential:ca.key", "  ca_key: credential:ca.key"),
+        ('#   url: ""', f"  url: https://{SERVER}:8445"),
+    )
     state = root / "var" / "lib" / "kioskd-access"
-    state.mkdir(mode=0o700)
+    state.mkdir(mode=0o700, exist_ok=True)
     for name in ("access.vault", "access.db"):
         shutil.copy(stage.folder / name, state)
 
 
 def start_access(container: Container) -> None:
-    """Starts the access server: by its unit, or as that would."""
-    if container.succeeds("systemctl", "cat", "kioskd-access.service"):
-        container.run("systemctl", "start", "kioskd-access.service")
-        return
-    credentials = [f"--property=LoadCredential={name}:/etc/kioskd/{name}" for name in ("access.key", "access.secret")]
-    folders = ["--property=StateDirectory=kioskd-access", "--property=RuntimeDirectory=kioskd-access"]
-    container.run(
-        *("systemd-run", "--quiet", "--unit=kioskd-access", "--service-type=notify", *credentials, *folders),
-        *("kioskd", "access", "serve", "--config", "/etc/kioskd/access.yaml"),
-    )
+    """Starts the access server; its vault and store belong to its user, as if it had made them."""
+    container.run("chown", "-R", "_kioskd-access:_kioskd-access", "/var/lib/kioskd-access")
+    container.run("systemctl", "start", "kioskd-access.service")
 
 
 def prepare(stage: Stage, cards: int) -> list[str]:
@@ -181,12 +186,12 @@ def open_house(folder: Path, made: dict[str, Path], root: Path, cards: int) -> I
             with ThreadPoolExecutor() as both:
                 for done in (
                     both.submit(bring_up, access, root, [made["kioskd"], made["kioskd-server"]]),
-                    both.submit(bring_up, kiosk, root, [made["kioskd"], made["kioskd-sim"]]),
+                    both.submit(bring_up, kiosk, root, list(made.values())),
                 ):
                     done.result()
             configure_access(access.root, stage)
             start_access(access)
-            configure_kiosk(kiosk.root, stage)
+            enrol_kiosk(kiosk, access)
             kiosk.run("systemctl", "start", UNIT)
             house.ready()
             yield house
