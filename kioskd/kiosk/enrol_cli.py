@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 import time
@@ -99,7 +100,7 @@ def _enrol(config: TerminalConfig, files: IdentityFiles, args: argparse.Namespac
     key = new_key()
     csr = signing_request(key, args.role, config.name)
     given = asyncio.run(server.enrol(fingerprint, Enrolling(str(code), csr.decode())))
-    _done(files.put(key, given.certificate, given.ca, config.name), files)
+    _done(files.put(key, given.certificate, given.ca, config.name), files, args)
     return 0
 
 
@@ -135,7 +136,7 @@ def _install(config: TerminalConfig, files: IdentityFiles, args: argparse.Namesp
     ca = files.trusted() if args.ca is None else read_public(args.ca).decode("ascii", "replace")
     told = files.put(key, certificate, ca, config.name, args.role)
     files.pending.unlink()
-    _done(told, files)
+    _done(told, files, args)
     return 0
 
 
@@ -156,7 +157,11 @@ def _from_file(file: Path) -> str:
     return read_passphrase(file).reveal().decode("ascii", "replace")
 
 
-def _done(told: Certified, files: IdentityFiles) -> None:
+def _done(told: Certified, files: IdentityFiles, args: argparse.Namespace) -> None:
+    if args.json:
+        made = {"name": told.name, "role": told.role, "serial": told.serial, "end": told.end}
+        print(json.dumps({**made, "identity": str(files.place), "ca": str(files.ca)}, indent=2))
+        return
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(told.end))
     print(f"{told.name} is enrolled as a {told.role}, until {until}: {files.place}, {files.ca}")
     how = "`systemctl restart kioskd-kiosk`, then `kioskctl status`" if told.role == ROLES[0] else "start the station"

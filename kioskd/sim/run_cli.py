@@ -37,6 +37,13 @@ def sim_run(args: argparse.Namespace) -> int:
     """Runs it; 0 if every promise was kept, 1 if one was broken."""
     size = _size(args)
     logging.disable(logging.CRITICAL)  # what goes wrong on purpose is no news
+    try:
+        return _run(args, size)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _run(args: argparse.Namespace, size: Size) -> int:
     if args.log:
         return _told(args.seed, size)
     began, cpu = time.monotonic(), time.process_time()

@@ -209,6 +209,11 @@ def example(name: str, house: House, tmp_path: Path) -> str:
     ):
         (etc / target).write_bytes(source.read_bytes())
         (etc / target).chmod(0o600)
+    if name == "kiosk":  # enrolled: key and certificate are one file
+        state = tmp_path / "var" / "lib" / "kioskd"
+        (state / "ca.crt").write_bytes(house.ca.read_bytes())
+        (state / "kiosk.pem").write_bytes(house.kiosk.key.read_bytes() + house.kiosk.certificate.read_bytes())
+        (state / "kiosk.pem").chmod(0o600)
     return text
 
 

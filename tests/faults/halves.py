@@ -135,10 +135,10 @@ class KeysHalf:
         self._enter("derive_master")
         return self._vault.set_of("derive_master", label)
 
-    def factory_set(self, name: str) -> KeyHandle:
+    def factory_set(self, name: str, kdd: bytes = b"") -> KeyHandle:
         """The factory set."""
         self._enter("factory_set")
-        return self._vault.set_of("factory_set", name)
+        return self._vault.set_of("factory_set", name, kdd)
 
 
 class VaultHalf(KeysHalf):

@@ -121,9 +121,9 @@ class RememberedVault:
             self._numbers.clear()
             self._channels.clear()
 
-    def set_of(self, verb: str, name: Any) -> KeyHandle:
+    def set_of(self, verb: str, *of: Any) -> KeyHandle:
         """`derive_master` or `factory_set`; their handles are kept."""
-        made: KeyHandle = self._once((verb, name), lambda: getattr(self._keys, verb)(name))
+        made: KeyHandle = self._once((verb, *of), lambda: getattr(self._keys, verb)(*of))
         return made
 
     def mint_krk(self, label: KeyLabel, number: int) -> tuple[KeyHandle, Cryptogram]:

@@ -97,6 +97,8 @@ def main(argv: list[str]) -> int:
     except BadSchedule as wrong:
         print(f"replay: {wrong}", file=sys.stderr)
         return 2
+    finally:
+        logging.disable(logging.NOTSET)
     print("\n".join((*told.lines, *told.wrong)))
     return 1 if told.wrong else 0
 

@@ -12,7 +12,7 @@ from tests.kiosk.pages import ROOT, SHELLS, pages
 
 COMMANDS = {
     *("status", "watch", "taps", "cases", "case", "readers", "selftest", "drain", "undrain", "retry"),
-    "support-bundle",
+    *("support-bundle", "enrol"),
 }
 
 
