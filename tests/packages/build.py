@@ -13,14 +13,20 @@ from tests.packages.container import ContainerFailed, run
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "build" / "packages"
-SOURCES = (".ci/packages", "config", "debian", "kioskd", "lock", "systemd")
+SOURCES = (".ci/packages", "config", "debian", "docs/completion", "docs/man", "kioskd", "lock", "systemd")
 PACKAGES = ("kioskd", "kioskd-server", "kioskd-sim")
 _BOTH = ("systemd", "systemd-sysv", "dbus", "python3", "pcscd", "libpcsclite1", "vsmartcard-vpcd")
 IN_THE_ROOT = {
     "bookworm": (*_BOTH, "libstdc++6", "libsystemd0"),
     "trixie": (
         *(*_BOTH, "polkitd", "python3-aiohttp", "python3-cryptography", "python3-pyscard"),
-        *("python3-systemd", "python3-typing-extensions", "python3-yaml"),
+        *(
+            "python3-prometheus-client",
+            "python3-systemd",
+            "python3-textual",
+            "python3-typing-extensions",
+            "python3-yaml",
+        ),
     ),
 }
 """What the packages depend on; dpkg names what is missing here when it installs them."""

@@ -120,8 +120,9 @@ def enrol_kiosk(kiosk: Container, access: Container) -> str:
         ("host: access.example", f"host: {SERVER}"),
         ("# name: access.example", f"name: {SERVER_NAME}"),
     )
-    as_server = ("runuser", "-u", "_kioskd-access", "--", "kioskd", "access", "enrolment", "add", NAME)
-    said = access.run(*as_server, "--config", "/etc/kioskd/access.yaml")
+    credentials = "CREDENTIALS_DIRECTORY=/run/credentials/kioskd-access.service"
+    as_server = ("runuser", "-u", "_kioskd-access", "--", "env", credentials)
+    said = access.run(*as_server, "kioskd", "access", "enrolment", "add", NAME, "--config", "/etc/kioskd/access.yaml")
     code, command = re.findall(r"^    (\S.*)$", said, re.MULTILINE)[:2]
     file = kiosk.root / "root" / "code"
     file.write_text(f"{code}\n")
