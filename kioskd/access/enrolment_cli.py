@@ -84,9 +84,11 @@ def _list(config: AccessConfig, args: argparse.Namespace) -> None:
 def _revoke(config: AccessConfig, args: argparse.Namespace) -> None:
     check_name(args.name)
     codes, count = asyncio.run(in_store(config, lambda connection: book.revoke(connection, args.name, _now())))
-    print(
-        f"{args.name} is refused from its next message on: {count} certificates on record, and any other of its name."
-    )
+    print(f"{args.name} is refused from its next message on.")
+    if not count and not codes:
+        print(f"Nothing of that name is on record here: is {args.name} spelled right? `kioskd access enrolment list`")
+    else:
+        print(f"Certificates on record: {count}; any other of its name is refused as well.")
     if codes:
         print("Its code that was not used is void.")
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from kioskd.demo.roles import StageFailed
 from kioskd.demo.screen import Screen
 from kioskd.demo.stage import Stage
 from kioskd.virtual.card import Tear, VirtualCard
@@ -52,7 +53,10 @@ class Keeper:
             word = line.strip().lower()
             if word in ("quit", "exit"):
                 return
-            words.get(word, lambda: self._screen.line(HELP))()
+            try:
+                words.get(word, lambda: self._screen.line(HELP))()
+            except StageFailed as wrong:  # the house stands: somebody may have drained the kiosk from another shell
+                self._screen.line(f"{wrong}\nNext: status")
 
     def _tap(self) -> None:
         tap = self._stage.tap(self._hand, "kiosk")

@@ -36,18 +36,17 @@ def _readers(args: argparse.Namespace) -> Exit:
         readers = {key: told[key] for key in ("pcscd", "readers", "closed_readers")}
         asking.write(readers, reader_lines(told))
         return Exit.WELL if told["readers"] else Exit.NOT_WELL
+    if not args.name:
+        raise BadConfiguration(f"readers {args.act}: the NAME of the reader is missing, or a part of it")
     name = _one(args.name, {*told["readers"], *told["closed_readers"]})
     return _do(asking, f"/readers/{in_path(name)}/{args.act}")
 
 
-def _one(words: str | None, names: set[str]) -> str:
-    """The one reader that these words name; without words, the only one that there is."""
-    if words in names:
-        found = [words]
-    else:
-        found = [name for name in names if words is None or words in name]
+def _one(words: str, names: set[str]) -> str:
+    """The one reader that these words name."""
+    found = [words] if words in names else [name for name in names if words in name]
     if len(found) == 1:
-        return str(found[0])
+        return found[0]
     there = ", ".join(sorted(names)) or "none"
     raise BadConfiguration(f"readers: {'several' if found else 'none'} of that name; there is {there}")
 

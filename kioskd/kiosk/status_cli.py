@@ -9,7 +9,7 @@ from rich.text import Text
 from kioskd.command_line import add_command
 from kioskd.errors import BadConfiguration, ServerDown
 from kioskd.kiosk.asking import Asking, Exit, in_path
-from kioskd.kiosk.status_words import Line, Mood, case_lines, counted, lines, tap_line
+from kioskd.kiosk.status_words import Line, Mood, Piece, case_lines, counted, lines, tap_line
 
 STYLES = {Mood.PLAIN: "", Mood.GOOD: "green", Mood.LOOK: "yellow", Mood.BAD: "bold red", Mood.FAINT: "dim"}
 _WELL = ("ready", "busy")
@@ -62,7 +62,7 @@ def _taps(args: argparse.Namespace) -> Exit:
     if args.asking.json:
         args.asking.write(told)
     else:
-        show(shown or [])
+        show(shown or [(Piece("none since the terminal was started"),)])
     return Exit.WELL
 
 

@@ -75,7 +75,7 @@ def lines(told: dict[str, Any]) -> list[Line]:
         shown += [(), (Piece("  now under way", Mood.FAINT),)]
         shown += [_current(tap) for tap in told["current"]]
     if told["taps"]:
-        shown += [(), (Piece("  last taps   code  outcome                     ms  card", Mood.FAINT),)]
+        shown += [(), (Piece("  last taps   code  outcome                     ms  card              tap", Mood.FAINT),)]
         shown += [tap_line(tap) for tap in reversed(told["taps"][-SHOWN_TAPS:])]
     step = next_step(told)
     return [*shown, (), (Piece(f"Next: {step}", Mood.GOOD if step == NOTHING else Mood.LOOK),)]
@@ -123,7 +123,8 @@ def tap_line(tap: dict[str, Any]) -> Line:
     return (
         Piece(f"  {began}    {tap['code']}  "),
         Piece(f"{tap['outcome']:<24}", mood),
-        Piece(f" {tap['ms']:>6.0f}  {tap['card'] or '-'}"),
+        Piece(f" {tap['ms']:>6.0f}  {tap['card'] or '-':<16}"),
+        Piece(f"  {tap['tap']}", Mood.FAINT),
     )
 
 

@@ -53,6 +53,7 @@ class Floor:
         self._terminal, self._status, self._enough = terminal, status, enough
         self._closing = False
         self._taps: dict[str, asyncio.Task[None]] = {}
+        self._turned_away: set[str] = set()  # readers with a card that was not taken: drained, or closed
         self.standing = systemd.Standing(lambda: standing(status, terminal.uplink, self._closing))
 
     async def take(self, event: ReaderEvent) -> None:
@@ -68,17 +69,24 @@ class Floor:
             readers.pop(event.reader, None)
         else:
             readers[event.reader] = event.state
+        self._turned_away.discard(event.reader)
+        if event.state in THERE and not self._status.takes(event.reader):
+            self._turned_away.add(event.reader)
         self.standing.changed()
         if self._show_standing_fault() or event.state is ReaderState.GONE:
             return
         if event.state in THERE:
             if not self._status.takes(event.reader):
                 panel.show("reader-closed")
-            elif not self._closing:
-                before = self._taps.get(event.reader)
-                self._taps[event.reader] = asyncio.create_task(self._tap(event.reader, before))
+            else:
+                self._start(event.reader)
         elif not self._busy():
             panel.say(WELCOME)
+
+    def _start(self, reader: str) -> None:
+        if not self._closing:
+            before = self._taps.get(reader)
+            self._taps[reader] = asyncio.create_task(self._tap(reader, before))
 
     async def finish(self) -> None:
         """Waits for the taps that are under way, for a bounded time; takes no new card."""
@@ -91,8 +99,11 @@ class Floor:
     async def _tap(self, reader: str, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
-            if not self._same_card(reader, asyncio.current_task()) or not self._status.takes(reader):
-                return  # that card has left while the one before it was being finished, or none is taken any more
+            if not self._same_card(reader, asyncio.current_task()):
+                return  # that card has left while the one before it was being finished
+            if not self._status.takes(reader):
+                self._turned_away.add(reader)
+                return
         task = asyncio.current_task()
         run = TapRun(self._terminal, reader, lambda: self._same_card(reader, task))
         observer = self._terminal.observer
@@ -111,7 +122,14 @@ class Floor:
         self._show_standing_fault()
 
     def refresh(self) -> None:
-        """Brings the screen up to date after a technician's act; a card that is being worked on keeps its words."""
+        """Brings all up to date after a technician's act: cards that were turned away, the line in the log, the screen.
+
+        A card that is being worked on keeps its words on the screen.
+        """
+        for reader in sorted(self._turned_away):
+            if self._status.takes(reader):
+                self._turned_away.discard(reader)
+                self._start(reader)
         self.standing.changed()
         if not self._busy() and not self._show_standing_fault():
             self._terminal.panel.say(WELCOME)

@@ -47,7 +47,8 @@ def test_the_list_tells_where_each_code_and_each_certificate_stands(
     assert (code, told.splitlines()) == (
         0,
         [
-            "one is refused from its next message on: 1 certificates on record, and any other of its name.",
+            "one is refused from its next message on.",
+            "Certificates on record: 1; any other of its name is refused as well.",
             "Its code that was not used is void.",
         ],
     )

@@ -131,7 +131,8 @@ def entries(file: Path) -> list[str]:
 
 def test_the_folder_of_the_socket_is_the_same_in_tmpfiles_and_unit() -> None:
     unit = (SYSTEMD / "kioskd-kiosk.service").read_text(encoding="utf-8")
-    (line,) = entries(SYSTEMD / "tmpfiles.d" / "kioskd.conf")
+    line, state = entries(SYSTEMD / "tmpfiles.d" / "kioskd.conf")
+    assert state.split()[:3] == ["d", "/var/lib/kioskd", "0700"]
     _, folder, mode, user, _, _ = line.split()
     assert f"RuntimeDirectory={folder.removeprefix('/run/')}\nRuntimeDirectoryMode={mode}\n" in unit
     assert f"User={user}\n" in unit and "RuntimeDirectoryPreserve=yes" in unit

@@ -58,9 +58,11 @@ def swapped(scene: Scene, card: VirtualCard, step: int, says: bytes) -> str:
 def test_an_answer_of_one_byte_is_a_card_that_was_torn(scene: Scene, step: int) -> None:
     card = scene.card()
     outcome = swapped(scene, card, step, b"\x90")
-    assert outcome == ("card-pulled" if step <= GREETING else "card-pulled-in-doubt")
+    # A card that is only being read, and that has never left the reader, is read once more.
+    assert outcome == {SELECT: "done", GREETING: "card-pulled"}.get(step, "card-pulled-in-doubt")
     assert KRK in card.kvns, "something opens it"
-    assert scene.tap(scene.hand(card))["outcome"] == "done"
+    if outcome != "done":
+        assert scene.tap(scene.hand(card))["outcome"] == "done"
     assert scene.finished(card)
     scene.until_settled()
 

@@ -51,6 +51,24 @@ async def test_a_closed_reader_takes_no_card_and_the_other_one_does(linked: Desk
     await tapped(linked, "left")
 
 
+@pytest.mark.parametrize(
+    ("turns_away", "takes"), [("/drain", "/undrain"), ("/readers/left/close", "/readers/left/open")]
+)
+async def test_a_card_that_was_turned_away_and_still_lies_there_is_taken_afterwards(
+    linked: Desk, turns_away: str, takes: str
+) -> None:
+    await linked.ask("POST", turns_away)
+    linked.readers.insert("left", VirtualCard())
+    await becomes(lambda: linked.status.readers["left"] is ReaderState.CARD)
+    assert linked.status.tallies == {}
+    await linked.ask("POST", takes)
+    await becomes(lambda: sum(linked.status.tallies.values()) == 1)
+    await linked.ask("POST", turns_away)
+    await linked.ask("POST", takes)
+    await asyncio.sleep(0.1)
+    assert sum(linked.status.tallies.values()) == 1, "a card that was served is not served again"
+
+
 async def test_a_reader_that_is_not_there_cannot_be_closed(linked: Desk) -> None:
     got = await linked.ask("POST", "/readers/middle/close")
     assert (got.status, got.told["sentence"]) == (HTTPStatus.NOT_FOUND, "There is no reader 'middle' here.")
