@@ -134,6 +134,7 @@ class Container:
 
     def kill(self) -> None:
         """As a power cut does: every process is gone at once."""
+        assert self._leader, "0 would be our own process group"
         os.kill(self._leader, signal.SIGKILL)
         self._gone()
 
@@ -142,6 +143,8 @@ class Container:
         if self._supervisor is None:
             return
         try:
+            if not self._leader:  # it never came up; 0 would be our own process group
+                raise ProcessLookupError
             os.kill(self._leader, signal.SIGRTMIN + 3)
             self._supervisor.wait(60)
         except (ProcessLookupError, subprocess.TimeoutExpired):
