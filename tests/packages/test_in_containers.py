@@ -23,7 +23,7 @@ def made() -> tuple[dict[str, Path], Path]:
     """The packages of this tree, and a Debian to install them on."""
     if os.geteuid() != 0:
         pytest.skip("containers and fresh roots of Debian need root")
-    if subprocess.run(["systemd-detect-virt", "--quiet", "--chroot"], check=False).returncode == 0:
+    if subprocess.run(["mountpoint", "--quiet", "/"], check=False).returncode:
         pytest.skip("systemd-nspawn cannot boot a container from inside a chroot: its / is no mount point")
     return ingredients(SUITE)
 
