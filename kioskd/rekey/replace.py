@@ -108,8 +108,6 @@ def _conclude_late(subject: Subject, state: CardState, intent: Intent) -> Conver
     if intent.purpose.of_rotation:
         yield from conclude_rotation(subject, state, found)
         return
-    if intent.purpose in (Purpose.ISSUE_MASTER, Purpose.ISSUE_KRK):
-        return  # the factory set may still be there, and a card without response MAC would not say so
     if found.proven_master is not None and state.registered is not None and state.proven_krk is not None:
         yield from conclude(subject, state, found, intent.purpose, found.proven_master.generation)
 
