@@ -139,7 +139,12 @@ def test_a_reader_is_closed_and_opened_by_a_part_of_its_name(kiosk: Place) -> No
     assert kiosk.ctl("readers").out.endswith(" closed\n")
     wrong = kiosk.ctl("readers", "open", "Toaster")
     assert (wrong.code, wrong.err) == (Exit.WRONG, f"readers: none of that name; there is {name}\n")
-    assert kiosk.ctl("readers", "open").out == f"reader opened: {name}\n"
+    nameless = kiosk.ctl("readers", "open")
+    assert (nameless.code, nameless.err.count("\n")) == (
+        Exit.WRONG,
+        1,
+    ) and "NAME of the reader is missing" in nameless.err
+    assert kiosk.ctl("readers", "open", name[:6]).out == f"reader opened: {name}\n"
 
 
 def test_the_self_test_finds_the_fault_and_gives_advice(kiosk: Place) -> None:
