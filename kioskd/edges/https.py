@@ -114,10 +114,11 @@ class HttpsServer:
             raise ServerDown(f"{where}: nobody answers") from wrong
         except (aiohttp.ClientError, ssl.SSLError, OSError) as wrong:
             raise KioskNotTrusted(f"{where}: ended the connection; is our certificate one of its authority?") from wrong
-        except ValueError as wrong:
+        except (ValueError, RecursionError) as wrong:
             raise ServerDown(f"{where}: does not answer as a server of this house") from wrong
         if status != HTTPStatus.OK:
-            raise Refusal(str(answer.get("outcome", "internal")), str(answer.get("sentence", f"HTTP {status}")))
+            told = answer if isinstance(answer, dict) else {}
+            raise Refusal(str(told.get("outcome", "internal")), str(told.get("sentence", f"HTTP {status}")))
         return answer
 
 

@@ -9,13 +9,10 @@ from typing import Any
 
 from kioskd.outcome import Severity
 from kioskd.outcomes import outcome
+from kioskd.terminal.limits import LITTLE_BYTES, SET_THE_CLOCK, SOON_DAYS, WRONG_BY_S
 
 SHOWN_TAPS = 8
-SOON_DAYS = 30
-WRONG_BY_S = 60
-LITTLE_BYTES = 50 << 20
 NOTHING = "nothing; the terminal is ready for cards."
-SET_THE_CLOCK = "Set the clock: timedatectl set-ntp true. A wrong clock makes certificates look wrong."
 
 
 class Mood(StrEnum):
@@ -96,6 +93,8 @@ def next_step(told: dict[str, Any]) -> str:
         return "Renew this terminal's certificate: it has ended."
     if not told["link"]["connected"]:
         return outcome(told["link"]["problem"] or "server-down").advice
+    if told["readers"].keys() <= set(told["closed_readers"]):
+        return "When the work at the readers is done: kioskctl readers open NAME."
     if told["state"] == "drained":
         return outcome("drained").advice
     if certificate is not None and certificate["days_left"] < SOON_DAYS:

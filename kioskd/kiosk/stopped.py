@@ -12,8 +12,7 @@ from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.tls import validity
 from kioskd.errors import KioskError
 from kioskd.kiosk.status_words import counted, size
-
-DAY_S = 86400.0
+from kioskd.terminal.limits import DAY_S
 
 
 def told_without(config: Path, sentence: str) -> dict[str, Any]:

@@ -13,21 +13,20 @@ from pathlib import Path
 from kioskd.config import TerminalConfig, file_of
 from kioskd.edges import network
 from kioskd.edges.clock import synchronised
+from kioskd.edges.https import HttpsServer
 from kioskd.edges.link import connect
+from kioskd.edges.local_http import Refusal
 from kioskd.edges.pcsc import present_readers
 from kioskd.edges.tls import authority_context, client_context, validity, validity_of
-from kioskd.errors import KioskError
+from kioskd.errors import KioskError, ServerDown
 from kioskd.outcomes import outcome
+from kioskd.rekey.enrolment import WHOAMI
 from kioskd.terminal.answers import CheckAnswer, SelfTestAnswer
+from kioskd.terminal.limits import DAY_S, LITTLE_BYTES, SET_THE_CLOCK, SOON_DAYS, WRONG_BY_S
 
-DAY_S = 86400.0
-EXPIRES_SOON_S = 30 * DAY_S
-WRONG_BY_S = 60.0
-LEAST_FREE_BYTES = 50 << 20
 GUESSED = (datetime(2025, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 """No clock of a terminal that runs this software stands outside of these."""
 
-SET_THE_CLOCK = "Set the clock: timedatectl set-ntp true, or timedatectl set-time; then try again."
 NOT_TRIED = "Not tried: {} comes first."
 
 Found = tuple[bool | None, str, str]
@@ -125,7 +124,7 @@ class SelfTest:
         now = time.time()
         if not begin <= now <= end:
             return False, f"It is valid from {_day(begin)} to {_day(end)}.", outcome("kiosk-not-trusted").advice
-        if end - now < EXPIRES_SOON_S:
+        if end - now < SOON_DAYS * DAY_S:
             return None, f"It ends on {_day(end)}, in {(end - now) / DAY_S:.0f} days.", "Renew it before that day."
         words = "; its key is handed to the running service alone." if self._keyless() else "."
         return True, f"It is valid until {_day(end)}{words}", ""
@@ -161,7 +160,14 @@ class SelfTest:
             return None, "Not tried: the key of the certificate is handed to the running service alone.", ""
         server, way = self.config.server, self._way()
         async with connect(server.host, server.port, server.name, self._context(), server.proxy):
-            return True, f"{way.host}:{way.port} takes this terminal's certificate.", ""
+            pass  # TLS has taken it; a revoked one is told so only when it says something
+        try:
+            await HttpsServer(server.host, server.port, server.name, self._context(), server.proxy).ask("GET", WHOAMI)
+        except Refusal as no:
+            return False, outcome(no.name).technician, outcome(no.name).advice
+        except ServerDown:
+            pass  # a server where nobody enrols has no such door, and revokes nobody
+        return True, f"{way.host}:{way.port} takes this terminal's certificate.", ""
 
     def _way(self) -> network.Way:
         server = self.config.server
@@ -187,7 +193,7 @@ def _try_disk(folder: Path) -> Found:
     except OSError as wrong:
         return False, f"{folder}: {wrong.strerror}.", outcome("journal-failed").advice
     words = f"{folder}: {free >> 20} MB are free."
-    return (True, words, "") if free >= LEAST_FREE_BYTES else (False, words, "Make room on that disk.")
+    return (True, words, "") if free >= LITTLE_BYTES else (False, words, "Make room on that disk.")
 
 
 def _day(at: float) -> str:

@@ -28,12 +28,12 @@ from kioskd.terminal.answers import (
     TapAnswer,
 )
 from kioskd.terminal.events import Events, Kind
+from kioskd.terminal.limits import DAY_S
 from kioskd.terminal.tap import TapRecord, Terminal
 from kioskd.terminal.versions import versions
 
 KEPT_TAPS = 20
 SHOWN_DIGITS = 8
-DAY_S = 86400.0
 SECONDS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0)
 """The upper bounds of the histogram of how long taps take."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from kioskd.access.cli import main as access
 from kioskd.edges.tls import Certified, examine
 from kioskd.gp.apdu import INS
 from kioskd.kiosk.kioskctl import main as kioskctl
+from kioskd.outcomes import outcome
 from kioskd.private_file import write_private
 from tests.enrolment.offices import Offer, offer_in
 from tests.loopback import HOST, free_port
@@ -128,7 +130,9 @@ def test_an_enrolled_kiosk_replaces_a_card_and_renews_its_certificate_by_itself(
     assert scene.tap(scene.hand(scene.card()))["outcome"] == "done"
 
 
-def test_a_kiosk_that_is_revoked_is_refused_at_its_next_message_on_the_same_link(scene: Scene) -> None:
+def test_a_kiosk_that_is_revoked_is_refused_at_its_next_message_on_the_same_link(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
     enrol(scene)
     scene.stage.start_terminal("kiosk")
     revoke(scene)
@@ -138,6 +142,12 @@ def test_a_kiosk_that_is_revoked_is_refused_at_its_next_message_on_the_same_link
     assert (tap["outcome"], tap["code"]) == ("kiosk-revoked", "K413")
     assert card.kvns != AFTER
     scene.until(lambda: scene.status()["link"] == {"connected": False, "problem": "kiosk-revoked"}, "it says why")
+    capsys.readouterr()
+    assert kioskctl(["--socket", str(scene.stage.folder / "kiosk.sock"), "selftest", "--json"]) == 1
+    tried = {one["name"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
+    assert tried["tls"]["well"] is True
+    assert tried["access server"]["well"] is False
+    assert tried["access server"]["advice"] == outcome("kiosk-revoked").advice
     enrol(scene, "--replace")
     scene.stage.roles.stop("kiosk")
     scene.stage.start_terminal("kiosk")

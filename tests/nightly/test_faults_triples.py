@@ -1,24 +1,10 @@
-"""Three faults on the main kind: any one, then any two cuts.
-
-It goes on where it was stopped: results are kept in .nightly/faults until what they depend on changes.
-"""
-
-import os
-from pathlib import Path
+"""Three faults on the main kind: any one, then any two cuts."""
 
 import pytest
 
-from tests.faults.jobs import run
-from tests.faults.results import struck, table
-from tests.faults.test_schedules import assert_unharmed
-
-KEPT = Path(".nightly") / "faults"
+from tests.faults.nightly import assert_every_card_is_finished
 
 
 @pytest.mark.parametrize(("plan", "at_least"), [("triples", 1_000_000)])
 def test_whatever_is_cut_wherever_the_card_opens_and_the_next_taps_finish_it(plan: str, at_least: int) -> None:
-    KEPT.mkdir(parents=True, exist_ok=True)
-    found = run(plan, os.cpu_count() or 1, KEPT.resolve())
-    print(f"\n{plan}\n\n{table(found)}\n\n{struck(found)}")
-    assert_unharmed(found)
-    assert sum(one.total for one in found) > at_least
+    assert_every_card_is_finished(plan, at_least)
