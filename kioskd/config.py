@@ -10,6 +10,7 @@ import yaml
 
 from kioskd.errors import BadConfiguration
 from kioskd.private_file import read_private
+from kioskd.proxy import proxy_address
 from kioskd.shape import ShapeError, from_plain
 
 T = TypeVar("T")
@@ -19,7 +20,6 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _LEVELS = ("01", "03", "11", "13", "33")
 _LONGEST_S = 600.0
-_PROXY = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -199,8 +199,11 @@ def load_terminal(path: Path) -> TerminalConfig:
     _check_port(path, "server.port", config.server.port)
     if config.server.name:
         _check_host(path, "server.name", config.server.name)
-    if config.server.proxy and not _PROXY.fullmatch(config.server.proxy):
-        raise _wrong(path, "server.proxy", "needs http://HOST:PORT, without a user and a password")
+    if config.server.proxy:
+        try:
+            proxy_address(config.server.proxy)
+        except BadConfiguration as wrong:
+            raise _wrong(path, "server.proxy", str(wrong)) from wrong
     _check_tls(path, config.tls)
     for key, text in (("journal", config.journal), ("socket", config.socket)):
         _check_folder(path, key, text)

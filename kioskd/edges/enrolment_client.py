@@ -12,6 +12,7 @@ import aiohttp
 from kioskd.edges.local_http import Refusal
 from kioskd.edges.tls import enrolment_client_context
 from kioskd.errors import BadConfiguration, LinkLost, Malformed, ServerDown, ServerNotTrusted
+from kioskd.proxy import proxy_address
 from kioskd.rekey.enrolment import ENROL, Enrolled, Enrolling
 from kioskd.shape import from_plain, to_plain
 
@@ -95,7 +96,6 @@ def read_url(text: str, proxy: str = "") -> EnrolmentServer:
     """The server of https://HOST or https://HOST:PORT; `BadConfiguration` for anything else."""
     try:
         parts, port = urlsplit(text), urlsplit(text).port
-        through = urlsplit(proxy)
     except ValueError as wrong:
         raise BadConfiguration(f"{text!r:.80}: is no URL") from wrong
     extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
@@ -103,8 +103,8 @@ def read_url(text: str, proxy: str = "") -> EnrolmentServer:
         raise BadConfiguration(
             "URL: needs the scheme https, a host and a port, as `kioskd access enrolment add` shows it"
         )
-    if proxy and (through.scheme != "http" or not through.hostname):
-        raise BadConfiguration("--proxy: needs the scheme http, a host and a port")
+    if proxy:
+        proxy_address(proxy)
     return EnrolmentServer(parts.hostname, DEFAULT_PORT if port is None else port, proxy)
 
 

@@ -8,11 +8,11 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from kioskd.errors import BadConfiguration, ServerDown, ServerNotTrusted
+from kioskd.errors import ServerDown, ServerNotTrusted
+from kioskd.proxy import proxy_address
 
 CONNECT_S = 5.0
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
-_PROXY = re.compile(r"http://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,6 @@ class Way:
     def first(self) -> tuple[str, int]:
         """Where the first connection goes: the server, or the proxy."""
         return proxy_address(self.proxy) if self.proxy else (self.host, self.port)
-
-
-def proxy_address(proxy: str) -> tuple[str, int]:
-    """Host and port of an http:// proxy; `BadConfiguration` for anything else."""
-    found = _PROXY.fullmatch(proxy)
-    if found is None or not 0 < int(found["port"]) < 65536:
-        raise BadConfiguration("a proxy is written http://HOST:PORT, without a user and a password")
-    return found["host"].strip("[]"), int(found["port"])
 
 
 def proxy_in_environment() -> str:

@@ -30,6 +30,7 @@ def told_without(config: Path, sentence: str) -> dict[str, Any]:
 def stopped_lines(told: dict[str, Any]) -> list[str]:
     """The same for a person."""
     shown = [f"{told.get('name', 'The terminal')} does not run, or does not answer."]
+    shown.append(f"  status socket        {told['sentence']}")
     if "problem" in told:
         shown.append(f"  configuration        {told['problem']}")
     if "server" in told:

@@ -52,7 +52,7 @@ class SelfTest:
         await self._check("network", self._network)
         await self._check("proxy", self._proxy, "network")
         await self._check("tls", self._tls, "network", "proxy", "certificate")
-        await self._check("access server", self._access, "tls")
+        await self._check("access server", self._access, "network", "proxy", "certificate", "tls")
         done = tuple(self._done)
         return SelfTestAnswer(all(one.well is not False for one in done), done)
 

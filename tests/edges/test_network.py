@@ -15,9 +15,10 @@ from cryptography import x509
 from kioskd.edges.certificates import Role, create_ca, issue_client
 from kioskd.edges.clock import synchronised
 from kioskd.edges.link import connect
-from kioskd.edges.network import Way, certificate_at_the_end, proxy_address, reach, shake_hands, tunnel
+from kioskd.edges.network import Way, certificate_at_the_end, reach, shake_hands, tunnel
 from kioskd.edges.tls import authority_context, validity, validity_of
 from kioskd.errors import BadConfiguration, Malformed, ServerDown, ServerNotTrusted
+from kioskd.proxy import proxy_address
 from kioskd.rekey.wire import WIRE_VERSION, Head, Hello
 from tests.loopback import HOST, NAME, Door, House, build_house, client_side, free_port, linger
 

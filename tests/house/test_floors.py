@@ -20,6 +20,7 @@ BASE = (
     "shape",
     "private_file",
     "public_file",
+    "proxy",
     "config",
     "command_line",
     "version",

@@ -153,13 +153,16 @@ def test_the_self_test_finds_the_fault_and_gives_advice(kiosk: Place) -> None:
     marks = {
         line[2:17].strip(): line[17:21] for line in said.out.splitlines() if line[17:21] in ("pass", "FAIL", "look")
     }
-    assert {name: marks[name] for name in ("disk", "pcscd", "reader", "certificate", "network", "tls")} == {
+    assert {
+        name: marks[name] for name in ("disk", "pcscd", "reader", "certificate", "network", "tls", "access server")
+    } == {
         "disk": "pass",
         "pcscd": "pass",
         "reader": "pass",
         "certificate": "pass",
         "network": "FAIL",
         "tls": "look",
+        "access server": "look",
     }
     assert said.out.splitlines()[-1].startswith("Next: Check the network")
 
@@ -224,6 +227,7 @@ def test_of_a_dead_kiosk_the_status_tells_what_its_files_tell(dead: Place) -> No
     said = dead.ctl("status")
     assert (said.code, said.err) == (Exit.NOT_RUNNING, "")
     assert said.out.startswith("kiosk does not run, or does not answer.\n")
+    assert f"  status socket        {dead.stage.folder}/kiosk.sock: nobody answers" in said.out
     assert "  journal              0 reports of 0 cards waiting, " in said.out
     assert "  certificate          until 20" in said.out
     assert "systemctl start kioskd-kiosk" in said.out.splitlines()[-1]
