@@ -139,7 +139,7 @@ class Crowd:
         """How many taps have ended."""
         return self.outcomes.total()
 
-    def work(self, taps: int, meanwhile: Callable[[], None]) -> None:
+    def work(self, taps: int, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Taps until so many have ended, with cards taken at random; `meanwhile` is called again and again."""
         self._begun = self.taps
         self._together(lambda at: self._at_random(at, taps), meanwhile)
