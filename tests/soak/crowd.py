@@ -26,6 +26,9 @@ STEPS = 10
 
 DONE = frozenset({"done", "already-done"})
 PULLED = frozenset({"card-pulled", "card-pulled-in-doubt"})
+LOG_KB = 4500
+"""SQLite writes its log back at 1000 pages of 4 kB, and begins again at its start."""
+
 PROCESSES = ("kiosk", "access", "pcscd")
 
 
@@ -255,9 +258,11 @@ class Watch:
         figures: dict[str, float] = {}
         for name, pid in zip(PROCESSES, pids, strict=True):
             figures |= process(name, pid)
-        figures["journal"] = size_kb(stage.folder / "kiosk.journal")
+        for name, file in (("journal", "kiosk.journal"), ("store", "access.db")):
+            figures[name] = size_kb(stage.folder / file)
+            figures[f"{name}'s log"] = size_kb(stage.folder / f"{file}-wal")
         figures["outbox"] = (stage.roles.status("kiosk") or {})["pending_reports"]
-        figures["store"] = size_kb(stage.folder / "access.db")
+        figures["replaced"] = self.crowd.outcomes["done"]
         self.samples.append(Sample(taps, figures))
 
 
@@ -268,7 +273,9 @@ def figures(kb: float) -> tuple[Flat, ...]:
         for name in PROCESSES
         for what, unit, most in (("descriptors", "", 1), ("threads", "", 1), ("VmRSS", "kB", kb), ("Pss", "kB", kb))
     )
-    return (*of_processes, Flat("journal", "kB", 4), Flat("outbox", "", 1), Flat("store", "kB", None))
+    of_files = (Flat("journal", "kB", 4), Flat("journal's log", "kB", ceiling=LOG_KB), Flat("outbox", "", 1))
+    growing = (Flat("store", "kB"), Flat("store's log", "kB", ceiling=LOG_KB), Flat("replaced", ""))
+    return (*of_processes, *of_files, *growing)
 
 
 @contextmanager

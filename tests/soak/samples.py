@@ -23,11 +23,19 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A figure that must not grow by more than `most` in a thousand taps; None: it may, and the table says how fast."""
+    """A figure that must not grow by more than `most` in a thousand taps, nor be above `ceiling`; None: it may."""
 
     name: str
     unit: str
-    most: float | None
+    most: float | None = None
+    ceiling: float | None = None
+
+    @property
+    def bound(self) -> str:
+        """In a table."""
+        if self.ceiling is not None:
+            return f"<{self.ceiling:g}"
+        return "grows" if self.most is None else f"{self.most:g}"
 
 
 def process(name: str, pid: int) -> dict[str, float]:
@@ -42,9 +50,8 @@ def process(name: str, pid: int) -> dict[str, float]:
 
 
 def size_kb(file: Path) -> float:
-    """A file with its write-ahead log, in kB; 0 for what is not there."""
-    both = (file, file.with_name(file.name + "-wal"))
-    return sum(one.stat().st_size for one in both if one.exists()) / 1024
+    """A file, in kB; 0 for one that is not there."""
+    return file.stat().st_size / 1024 if file.exists() else 0
 
 
 def growth(samples: Sequence[Sample], name: str, warm: int) -> float:
@@ -55,13 +62,22 @@ def growth(samples: Sequence[Sample], name: str, warm: int) -> float:
 
 
 def too_fast(samples: Sequence[Sample], wanted: Sequence[Flat], warm: int) -> list[str]:
-    """The figures that grow faster than they may, one sentence each."""
+    """The figures that grow faster than they may, or were higher, one sentence each."""
     found = []
     for one in wanted:
         slope = growth(samples, one.name, warm)
         if one.most is not None and slope > one.most:
             found.append(f"{one.name} grows by {slope:.2f} {one.unit} in {PER} taps, at most {one.most:g} is flat")
+        highest = max(sample.figures[one.name] for sample in samples)
+        if one.ceiling is not None and highest > one.ceiling:
+            found.append(f"{one.name} came to {highest:.0f} {one.unit}, at most {one.ceiling:g} is expected")
     return found
+
+
+def for_each(samples: Sequence[Sample], name: str, other: str, warm: int) -> float:
+    """By how much a figure grows for each one of another, by least squares."""
+    kept = [one.figures for one in samples if one.taps >= warm]
+    return linear_regression([one[other] for one in kept], [one[name] for one in kept]).slope
 
 
 def table(samples: Sequence[Sample], wanted: Sequence[Flat], warm: int) -> list[str]:
@@ -71,10 +87,8 @@ def table(samples: Sequence[Sample], wanted: Sequence[Flat], warm: int) -> list[
     rows = [f"{head}  whole run, lowest to highest"]
     for one in wanted:
         values = [sample.figures[one.name] for sample in samples]
-        bound = "grows" if one.most is None else f"{one.most:g}"
-        figures = (
-            f"{first.figures[one.name]:>10.0f}{values[-1]:>10.0f}{growth(samples, one.name, warm):>9.2f}{bound:>7}"
-        )
+        slope = growth(samples, one.name, warm)
+        figures = f"{first.figures[one.name]:>10.0f}{values[-1]:>10.0f}{slope:>9.2f}{one.bound:>7}"
         rows.append(f"{one.name:<22}{one.unit:<5}{figures}  {spark(values)} {min(values):.0f} to {max(values):.0f}")
     return [*rows, f"slope and bound: in {PER} taps, by least squares over the samples from tap {warm} on"]
 

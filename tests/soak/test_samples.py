@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.soak.samples import Flat, Sample, growth, spark, table, too_fast
+from tests.soak.samples import Flat, Sample, for_each, growth, spark, table, too_fast
 
 WARM = 100
 
@@ -34,6 +34,17 @@ def test_what_may_grow_is_told_all_the_same() -> None:
     assert too_fast(growing, [Flat("x", "kB", None)], WARM) == []
     row = table(growing, [Flat("x", "kB", None)], WARM)[1]
     assert row.split()[:6] == ["x", "kB", "2", "8", "20.00", "grows"]
+
+
+def test_what_is_higher_than_it_may_ever_be_is_told() -> None:
+    filling = run(*(min(4000.0, 1000.0 * at) for at in range(20)))
+    assert too_fast(filling, [Flat("x", "kB", ceiling=4000)], WARM) == []
+    assert too_fast(filling, [Flat("x", "kB", ceiling=3000)], WARM) == ["x came to 4000 kB, at most 3000 is expected"]
+
+
+def test_growth_is_told_for_each_card_that_was_replaced() -> None:
+    samples = [Sample(10 * at, {"store": 3.0 * (at // 4), "replaced": float(at // 4)}) for at in range(40)]
+    assert for_each(samples, "store", "replaced", WARM) == pytest.approx(3)
 
 
 def test_a_picture_goes_from_the_least_to_the_most() -> None:
