@@ -13,7 +13,7 @@ from tests.soak.crowd import DONE, PULLED, Watch, figures, open_crowd
 from tests.soak.samples import for_each, table, too_fast
 
 TAPS = int(os.environ.get("TAPS", "10000"))
-WARM = TAPS // 10
+WARM = 4 * TAPS // 10  # by then SQLite's page cache at the access server is full
 CARDS = 240
 CAMPAIGNS = 8
 MEMORY_KB = 100  # that a process may grow by in a thousand taps

@@ -267,11 +267,14 @@ class Watch:
 
 
 def figures(kb: float) -> tuple[Flat, ...]:
-    """What must be flat: no descriptor, thread or waiting report more in a thousand taps, `kb` of memory at most."""
+    """What must be flat: no descriptor, thread or waiting report more in a thousand taps, `kb` of memory at most.
+
+    Pss is only told: it moves with whoever else runs Python and shares its pages.
+    """
     of_processes = (
         Flat(f"{name}: {what}", unit, most)
         for name in PROCESSES
-        for what, unit, most in (("descriptors", "", 1), ("threads", "", 1), ("VmRSS", "kB", kb), ("Pss", "kB", kb))
+        for what, unit, most in (("descriptors", "", 1), ("threads", "", 1), ("VmRSS", "kB", kb), ("Pss", "kB", None))
     )
     of_files = (Flat("journal", "kB", 4), Flat("journal's log", "kB", ceiling=LOG_KB), Flat("outbox", "", 1))
     growing = (Flat("store", "kB"), Flat("store's log", "kB", ceiling=LOG_KB), Flat("replaced", ""))
