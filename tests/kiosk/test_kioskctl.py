@@ -131,7 +131,7 @@ def test_a_retry_says_whether_the_link_came_and_what_to_do_if_not(kiosk: Place) 
     said, why = kiosk.ctl("retry"), outcome("server-down")
     assert said.code == Exit.NOT_WELL
     assert said.out == f"no link after 5 s: {why.technician} {why.advice}\n"
-    assert kiosk.ctl("--json", "retry").told["link"] == {"connected": False, "problem": "server-down"}
+    assert kiosk.ctl("retry", "--json").told["link"] == {"connected": False, "problem": "server-down"}
 
 
 def test_a_drained_kiosk_says_so_until_it_is_undrained(kiosk: Place) -> None:
