@@ -50,7 +50,7 @@ def _end(scenario: Scenario, world: World, ending: Ending, *, links_first: bool)
 
 
 def _arm_newer_epoch(scenario: Scenario, world: World, ending: Ending) -> bool:
-    """The store came back and a KRK is of an epoch that is not armed: the card waits, whole, until that one is armed."""
+    """The store came back, a KRK is of an epoch that is not armed: the card waits, whole, until that one is."""
     again = rearmed(scenario)
     run = TapRun(again, world, terminal="last")
     run.run()
