@@ -41,7 +41,9 @@ def test_the_kiosk_daemon_is_ready_without_what_it_needs_once_in_months_or_never
     assert later not in loaded_by("kioskd.kiosk.daemon")
 
 
-@pytest.mark.parametrize("library", ["cryptography", "yaml", "sqlite3", "smartcard", "systemd", "textual"])
+@pytest.mark.parametrize(
+    "library", ["cryptography", "yaml", "sqlite3", "smartcard", "systemd", "textual", "kioskd.edges.local_http"]
+)
 def test_the_command_of_technicians_loads_no_more_than_asking_and_showing_needs(library: str) -> None:
     loaded = loaded_by("kioskd.kiosk.kioskctl")
     assert {"aiohttp", "rich"} <= loaded, "it asks over HTTP and shows colours, so this looks at the right module"
