@@ -194,6 +194,11 @@ class Profile:
         """Of the sets that a card is issued with."""
         return KeyKind(self.algorithm.value, 8 * self.key_bytes)
 
+    @property
+    def kinds(self) -> tuple[KeyKind, ...]:
+        """Of all sets that its cards may hold."""
+        return (self.kind, *((self.migrates.kind,) if self.migrates is not None else ()))
+
     def level_of(self, scp: int) -> int:
         """The security level of a session of that protocol."""
         return self.migrates.level if self.migrates is not None and scp != self.scp else self.level
