@@ -127,7 +127,8 @@ def _worth_proving(state: CardState, hearsay: KeyInformation | None, generation:
     if not state.open or not installed or hearsay is None:
         return False
     last = state.last
-    failed = last is not None and last.purpose is Purpose.VERIFY and last.number in state.found
+    found = state.found.get(last.number) if last is not None else None
+    failed = last is not None and found is not None and (last.purpose is Purpose.VERIFY or found.declined)
     others = {one.kvn for one in state.masters} - {installed[0].kvn}
     return (
         not failed

@@ -3,8 +3,9 @@
 import functools
 from dataclasses import replace
 
+from kioskd.gp.life_cycle import LifeCycle
 from kioskd.rekey.aes_sets import Migration
-from kioskd.rekey.profile import Order, Profile
+from kioskd.rekey.profile import Lock, Order, Profile
 from kioskd.virtual.card_options import CardOptions
 from tests.cards.matrix import DES
 from tests.rekey.kinds import Kind
@@ -29,7 +30,8 @@ AES_256 = Kind(
     replace(PROFILE, migrates=Migration(key_bytes=32, i=0x60, level=0x13, key_length_sent=False, zero_kcv=True)),
     replace(CARD, zero_kcv=True),
 )
-KINDS = (PLAIN, MACED, THREE, RENUMBER, AES_256)
+LOCKED = Kind("lifecycle", replace(MACED.profile, lock=Lock.LIFECYCLE, rests=LifeCycle.CARD_LOCKED), MACED.options)
+KINDS = (PLAIN, MACED, THREE, RENUMBER, AES_256, LOCKED)
 REFUSING = tuple(
     Kind(f"{kind.name}, refuses AES over SCP02", kind.profile, replace(kind.options, aes_over_scp02=False))
     for kind in (PLAIN, MACED, THREE, RENUMBER)

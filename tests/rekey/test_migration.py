@@ -1,13 +1,17 @@
 """From 3DES to AES in the field: a replacement puts an AES master set, and the card speaks SCP03 with it."""
 
+from dataclasses import replace
+
 import pytest
 
+from kioskd.gp.apdu import INS
 from kioskd.gp.isd import InitializeUpdateAnswer, initialize_update
 from kioskd.gp.keys import KVN
+from kioskd.rekey.records import Purpose
 from tests.rekey.kinds import Kind
-from tests.rekey.migrating import KINDS, REFUSING, issued, master_kind
-from tests.rekey.vaults import armed
-from tests.rekey.world import Kiosk, World, tap
+from tests.rekey.migrating import AES_128, KINDS, PLAIN, REFUSING, RENUMBER, issued, master_kind
+from tests.rekey.vaults import armed, issuing
+from tests.rekey.world import AttackedCard, Kiosk, World, tap
 
 
 def spoken(world: World, kvn: int) -> int:
@@ -37,6 +41,43 @@ def test_the_next_replacement_puts_an_aes_set_in_the_place_of_one(kind: Kind) ->
     assert tap(Kiosk(later)) == "done"
     later.assert_finished(3)
     assert master_kind(later).startswith("AES")
+
+
+def test_a_card_that_renumbers_is_migrated_by_one_script_which_deletes_first() -> None:
+    """A key set keeps its type when another takes its place: PUT KEY in place would be refused."""
+    world = issued(RENUMBER)
+    kiosk = Kiosk(world)
+    assert tap(kiosk) == "done"
+    (script,) = [one for one, _ in kiosk.seen if one.number]
+    assert [step.command[1] for step in script.steps].index(INS.DELETE) == 1
+    later = world.fork(armed(3))
+    kiosk = Kiosk(later)
+    assert tap(kiosk) == "done"
+    (script,) = [one for one, _ in kiosk.seen if one.number]
+    assert INS.DELETE not in [step.command[1] for step in script.steps], "AES in the place of AES"
+
+
+def test_the_layout_that_an_aes_set_was_taken_in_is_kept_and_is_not_that_of_the_3des_sets() -> None:
+    kind = Kind("", replace(PLAIN.profile, migrates=AES_128), replace(PLAIN.options, layouts=(False,)))
+    world = issued(kind)
+    assert tap(Kiosk(world)) == "done"
+    later = world.fork(armed(3))
+    kiosk = Kiosk(later)
+    assert tap(kiosk) == "done"
+    assert len([one for one, _ in kiosk.seen if one.number]) == 1
+    sent = [one for one in later.state.intents if one.purpose is Purpose.REPLACE]
+    assert [one.with_length for one in sent] == [True, False, False]
+
+
+def test_an_adopted_card_of_3des_sets_is_migrated_when_its_master_set_is_replaced() -> None:
+    profile = replace(PLAIN.profile, adopts="factory", adopts_kvn=0x01, factory_kvn=0x01)
+    card = AttackedCard(options=replace(PLAIN.options, factory_kvn=0x01, factory_fills=True))
+    world = World(issuing(), card, profile=profile)
+    assert tap(Kiosk(world)) == "adopted"
+    later = world.fork(armed(2))
+    assert tap(Kiosk(later)) == "done"
+    later.assert_finished(2)
+    assert master_kind(later) == "AES-128"
 
 
 @pytest.mark.parametrize("kind", REFUSING, ids=str)
