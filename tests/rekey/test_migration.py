@@ -3,10 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kioskd.gp.apdu import INS
 from kioskd.gp.isd import InitializeUpdateAnswer, initialize_update
 from kioskd.gp.keys import KVN
+from kioskd.rekey.aes_sets import Migration
+from kioskd.rekey.profile import FactoryHabit, Lock, Operation, Order
 from kioskd.rekey.records import Purpose
 from tests.rekey.kinds import Kind
 from tests.rekey.migrating import AES_128, KINDS, PLAIN, REFUSING, RENUMBER, issued, master_kind
@@ -87,3 +91,42 @@ def test_a_card_that_refuses_aes_keys_gets_a_3des_set_of_the_new_generation_in_t
     world.assert_finished(2)
     assert master_kind(world) == "3DES"
     assert tap(Kiosk(world)) == "already-done"
+
+
+@settings(deadline=None, max_examples=60)  # the first makes the vaults
+@given(
+    order=st.sampled_from(Order),
+    factory=st.sampled_from(FactoryHabit),
+    lifecycle=st.booleans(),
+    maced=st.booleans(),
+    aes=st.builds(Migration, key_bytes=st.sampled_from((16, 32)), key_length_sent=st.booleans()),
+    refuses=st.booleans(),
+)
+def test_what_a_profile_allows_is_migrated_or_stays_finished_and_nothing_else_happens(
+    order: Order, factory: FactoryHabit, lifecycle: bool, maced: bool, aes: Migration, refuses: bool
+) -> None:
+    profile = replace(
+        PLAIN.profile,
+        order=order,
+        slots=3,
+        factory=factory,
+        level=0x13 if maced else 0x03,
+        lock=Lock.LIFECYCLE if lifecycle else Lock.SESSION,
+        migrates=aes,
+    )
+    options = replace(
+        PLAIN.options,
+        slots=3,
+        scp_i=0x35 if maced else 0x15,
+        factory_drops=factory is FactoryHabit.DROPS,
+        factory_fills=factory is FactoryHabit.FILLS,
+        aes_over_scp02=not refuses,
+    )
+    if profile.refuses(Operation.ISSUE) or profile.refuses(Operation.REPLACE):
+        return
+    world = World(issuing(), AttackedCard(options=options), profile=profile)
+    assert tap(Kiosk(world, "station"), "issue") == "issued"
+    later = world.fork(armed(2))
+    assert tap(Kiosk(later)) == ("not-migrated" if refuses else "done")
+    later.assert_finished(2)
+    assert master_kind(later) == ("3DES" if refuses else str(aes.kind))
