@@ -6,31 +6,14 @@ what each card holds. The records remain the truth; the index can be made again 
 
 import sqlalchemy as sql
 
+from kioskd.edges.tables import CARDS
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.campaign import CardRow, OpenCase
 from kioskd.rekey.labels import AES
-from kioskd.rekey.records import Closed, HandedBack, Intent, MasterRef, Record, Restored
+from kioskd.rekey.records import Closed, HandedBack, Intent, Record, Restored
 
-METADATA = sql.MetaData()
-CARDS = sql.Table(
-    "cards",
-    METADATA,
-    sql.Column("card", sql.String, primary_key=True),
-    sql.Column("last", sql.Integer, nullable=False),  # the newest script's number
-    sql.Column("settled", sql.Integer, nullable=False),  # the number up to which everything is proven
-    sql.Column("epoch", sql.Integer, nullable=False),  # of the proven replacement set; 0: none yet
-    sql.Column("sent_epoch", sql.Integer, nullable=False),  # of a replacement set that was sent since; 0: none
-    sql.Column("generation", sql.Integer, nullable=False),
-    sql.Column("kvn", sql.Integer, nullable=False),
-    sql.Column("install", sql.Integer, nullable=False),
-)
-_AES_SETS = sql.Table(  # the cards whose master set is of another kind than they were issued with
-    "aes_sets",
-    METADATA,
-    sql.Column("card", sql.String, primary_key=True),
-    sql.Column("bits", sql.Integer, nullable=False),
-)
-_NEW = {"last": 0, "settled": 0, "epoch": 0, "sent_epoch": 0, "generation": 0, "kvn": 0, "install": 0}
+_NUMBERS = ("last", "settled", "epoch", "sent_epoch", "generation", "kvn", "install", "aes_bits")
+_NEW = dict.fromkeys(_NUMBERS, 0)
 _ROW = sql.select(CARDS).where(CARDS.c.card == sql.bindparam("one"))
 _ADD = CARDS.insert()
 _CHANGE = CARDS.update().where(CARDS.c.card == sql.bindparam("one"))
@@ -53,10 +36,10 @@ def index(connection: sql.Connection, card: CardId, record: Record) -> None:
             if record.number < before["settled"]:
                 return  # an older script's proof, overtaken
             proven = {"epoch": record.krk.epoch, "generation": record.master.generation}
-            slot = {"kvn": record.master.kvn, "install": record.master.install}
+            kind = record.master.kind
+            slot = {"kvn": record.master.kvn, "install": record.master.install, "aes_bits": kind.bits if kind else 0}
             still = {"sent_epoch": 0 if record.number >= before["last"] else before["sent_epoch"]}
             _write(connection, card, before | proven | slot | still | {"settled": record.number})
-            _note_kind(connection, card, record.master)
 
 
 def row_of(connection: sql.Connection, card: CardId) -> dict[str, int]:
@@ -83,21 +66,14 @@ def cards_of_epochs(connection: sql.Connection) -> dict[int, int]:
 
 def issued_cards(connection: sql.Connection) -> tuple[CardRow, ...]:
     """Every card whose issuance was proven finished."""
-    wanted = sql.select(CARDS, _AES_SETS.c.bits).outerjoin(_AES_SETS, CARDS.c.card == _AES_SETS.c.card)
-    rows = connection.execute(wanted.where(CARDS.c.settled > 0).order_by(CARDS.c.card))
+    rows = connection.execute(sql.select(CARDS).where(CARDS.c.settled > 0).order_by(CARDS.c.card))
     return tuple(
         CardRow(
             *(CardId.parse(r.card), r.epoch, r.generation, r.kvn, r.install, r.last > r.settled),
-            keys=f"{AES}-{r.bits}" if r.bits is not None else "",
+            keys=f"{AES}-{r.aes_bits}" if r.aes_bits else "",
         )
         for r in rows
     )
-
-
-def _note_kind(connection: sql.Connection, card: CardId, master: MasterRef) -> None:
-    connection.execute(_AES_SETS.delete().where(_AES_SETS.c.card == str(card)))
-    if master.kind is not None:
-        connection.execute(_AES_SETS.insert(), {"card": str(card), "bits": master.kind.bits})
 
 
 def _write(connection: sql.Connection, card: CardId, row: dict[str, int]) -> None:
