@@ -63,11 +63,13 @@ def test_a_cut_anywhere_is_repaired_by_the_next_tap_and_the_set_is_of_the_right_
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", [PLAIN, MACED, REFUSING[0]], ids=str)
-def test_any_two_cuts_are_repaired_by_a_third_tap_and_late_reports_change_nothing_any_more(kind: Kind) -> None:
-    for first in range(len(points(issued(kind)))):
+def test_any_two_cuts_of_the_relay_are_repaired_and_late_reports_change_nothing_any_more(
+    kind: Kind,
+) -> None:
+    for first in cuts_of(lambda: issued(kind), "replace", *RELAYED):
         begun = issued(kind)
         cut_tap(begun, first, "k1")
-        for second in range(len(points(begun.fork()))):
+        for second in cuts_of(begun.fork, "replace", *RELAYED):
             world = begun.fork()
             cut_tap(world, second, "k2")
             finish(world, (first, second), wanted(kind))
