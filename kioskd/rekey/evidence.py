@@ -22,6 +22,8 @@ from kioskd.rekey.wire import Report
 
 T = TypeVar("T")
 
+_BEFORE_ANY_AES = (Purpose.CONCLUDE, Purpose.RELOCK, Purpose.ADOPT)
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -189,8 +191,8 @@ def audit_of(profile: Profile, purpose: Purpose, master: MasterRef) -> Audit:
     if profile.response_mac:
         return Audit.RESPONSE_MAC
     beside = purpose is Purpose.CONCLUDE and profile.factory is FactoryHabit.STAYS
-    fills = profile.slots == 2 and profile.migrates is None and master.kind is None
-    return Audit.CAPACITY if fills and not beside else Audit.NONE
+    one_kind = purpose in _BEFORE_ANY_AES or (profile.migrates is None and master.kind is None)
+    return Audit.CAPACITY if profile.slots == 2 and one_kind and not beside else Audit.NONE
 
 
 def is_locked(profile: Profile, found: Found) -> bool:

@@ -29,8 +29,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         profiles.mkdir()
         for file in SHIPPED.glob("*.yaml"):
             (profiles / file.name).write_text(file.read_text())
-        with (profiles / "20-scp02-i55.yaml").open("a") as to_aes:
-            to_aes.write("migrates: {i: 0x70}\n")
+        # A card that speaks both protocols is of the first profile of either.
+        both = (profiles / "20-scp02-i55.yaml").rename(profiles / "04-scp02-i55.yaml")
+        both.write_text(both.read_text() + "migrates: {i: 0x70}\n")
         access = opened.folder / "access.yaml"
         access.write_text(access.read_text() + f"profiles: {profiles}\n")
         for name in ("kiosk", "station"):

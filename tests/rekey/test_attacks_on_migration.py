@@ -13,6 +13,7 @@ import pytest
 from kioskd.gp.apdu import INS
 from kioskd.gp.isd import DES_TYPE
 from kioskd.gp.keyinfo import KeyInformation
+from kioskd.rekey.profile import FactoryHabit
 from kioskd.rekey.records import Audit, Closed, Found, Intent, Purpose, Record, Restored
 from kioskd.rekey.wire import End, Report, Script
 from kioskd.shape import from_plain, to_plain
@@ -370,7 +371,10 @@ def test_a_thief_who_overwrote_the_krk_with_aes_keys_is_found_out_and_costs_no_a
 
 
 def test_capacity_shows_nothing_where_a_card_may_have_other_slots_for_other_keys() -> None:
-    for kind, audit in ((PLAIN, Audit.NONE), (MACED, Audit.RESPONSE_MAC)):
+    fills = Kind("", replace(PLAIN.profile, factory=FactoryHabit.FILLS), replace(PLAIN.options, factory_fills=True))
+    just_issued = issued(fills).state.closed
+    assert just_issued is not None and just_issued.audit is Audit.CAPACITY
+    for kind, audit in ((PLAIN, Audit.NONE), (REFUSING[0], Audit.NONE), (MACED, Audit.RESPONSE_MAC)):
         world = issued(kind)
         tap(Kiosk(world))
         closed = world.state.closed
