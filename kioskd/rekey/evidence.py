@@ -99,7 +99,8 @@ class _Told:
 def _declined(profile: Profile, intent: Intent, told: _Told) -> bool:
     """Whether the card has had an AES set and has not taken it.
 
-    With response MACs that is proven: the key information that follows in the chain of command MACs does not name it.
+    With response MACs that is proven: both chains of SCP02, of commands and of answers, go through PUT KEY to the key
+    information that follows, and that does not name the set.
     """
     if not told.put_failed or intent.master is None or intent.master.kind is None:
         return False

@@ -118,9 +118,7 @@ class Profile:
     renumbers: bool = True  # PUT KEY may change the key version number
     adopts: str = ""  # the key set, by its name in the vault, of cards that are adopted; empty: none are
     adopts_kvn: int = 0
-    migrates: Migration | None = (
-        None  # master sets become AES sets when they are replaced; None: they stay what they are
-    )
+    migrates: Migration | None = None  # what master sets become when they are replaced; None: what they were
 
     def __post_init__(self) -> None:
         wrong = self._impossible()

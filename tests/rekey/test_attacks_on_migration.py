@@ -379,3 +379,11 @@ def test_capacity_shows_nothing_where_a_card_may_have_other_slots_for_other_keys
         tap(Kiosk(world))
         closed = world.state.closed
         assert isinstance(closed, Closed) and closed.audit is audit
+
+
+def test_a_card_that_refuses_aes_and_gives_an_empty_key_information_has_a_master_set_all_the_same() -> None:
+    """Under response MAC an empty template closes no case, as ever; the chain of MACs shows the refusal."""
+    world = issued(MACED).fork(empty_keys=True, aes_over_scp02=False)
+    assert tap(Kiosk(world)) == "not-finished"
+    stored = world.card.memory.at(MACED.profile.master_kvn(2))
+    assert stored is not None and stored.kind == DES_TYPE
