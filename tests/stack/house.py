@@ -1,0 +1,197 @@
+"""One installation that lives over many cases: real processes, and cards enough for all of them.
+
+pcscd, key management server, access server, kiosk and station are those of `kioskd.demo.stage`; the roles are started
+from the nursery. Between two cases everything is up, linked and idle.
+"""
+
+import asyncio
+import secrets
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kioskd.demo.stage import SERVER_NAME, Stage
+from kioskd.edges.journal import SqliteJournal
+from kioskd.edges.store import SqlStore
+from kioskd.gp.cplc import CardId
+from kioskd.rekey.bundle import BundlePurpose
+from kioskd.rekey.profile import DEFAULT_PROFILE, Profile
+from kioskd.rekey.records import CardState, Record, fold
+from kioskd.virtual.card import VirtualCard
+from kioskd.virtual.card_options import CardOptions
+from kioskd.virtual.vault import SoftVault
+from kioskd.virtual.vpcd import CardInReader
+from tests.rig import Rig
+from tests.stack.cutter import Cutter
+from tests.stack.judge import KmsKeys, complaints, finished
+from tests.stack.keys import KeyRoom
+from tests.stack.roles import LINKED, Nursery, Role, until
+
+ADOPTING = replace(DEFAULT_PROFILE, adopts="factory", adopts_kvn=0x01)
+ELSEWHERE = CardOptions(factory_kvn=0x01, factory_fills=True)
+MOST_CARDS = 9_000
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a tap is for: at which terminal, how the server is configured, what the records say afterwards."""
+
+    name: str
+    terminal: str
+    generation: int
+    epoch: int
+    profile: Profile = DEFAULT_PROFILE
+    configuration: str = ""  # more lines for the access server
+
+
+OPERATIONS = {
+    one.name: one
+    for one in (
+        Operation("replace", "kiosk", 2, 1),
+        Operation("rotate", "kiosk", 2, 2, configuration="rotate_krk: true\n"),
+        Operation("issue", "station", 2, 2),
+        Operation("adopt", "kiosk", 0, 2, ADOPTING, "profiles: {folder}/profiles\n"),
+    )
+}
+
+
+@dataclass(slots=True)
+class House:
+    """The installation at work on one operation."""
+
+    stage: Stage
+    nursery: Nursery
+    cutter: Cutter
+    store: SqlStore
+    keys: KmsKeys
+    issuer: SoftVault  # as it was before the campaign: it makes the cards that the campaign is for
+    journal: SqliteJournal
+    operation: Operation = field(init=False)
+    made: int = field(init=False, default=0)
+
+    # --- the processes ----------------------------------------------------------------------------------------------
+
+    def work_on(self, name: str) -> None:
+        """Starts the processes of an operation; those of another one end first."""
+        for role in ("kiosk", "station", "access"):
+            self.nursery.stop(role)
+        self.operation = OPERATIONS[name]
+        more = self.operation.configuration.format(folder=self.stage.folder)
+        usual = (self.stage.folder / "access.usual.yaml").read_text()
+        (self.stage.folder / "access.yaml").write_text(usual + more)
+        self.start("access")
+        self.start(self.operation.terminal)
+
+    @property
+    def terminal(self) -> Role:
+        """The operation's terminal."""
+        return self.nursery.present[self.operation.terminal]
+
+    @property
+    def access(self) -> Role:
+        """The access server."""
+        return self.nursery.present["access"]
+
+    def start(self, name: str) -> None:
+        """Starts a role that is not there, as its service manager does; a terminal waits for its link."""
+        dead = self.nursery.present.pop(name, None)
+        if dead is not None:
+            dead.end(signal.SIGKILL)
+        config = str(self.stage.folder / f"{name}.yaml")
+        if name == "access":
+            self.nursery.start(name, "access", "serve", "--config", config)
+            return
+        self.stage.mouths[0 if name == "kiosk" else 1].wait()  # a card that has just left is not seen any more
+        batch = ("--batch", "all", "--count", str(MOST_CARDS), "--plain") if name == "station" else ()
+        role = self.nursery.start(name, name, "--config", config, *batch)
+        until(lambda: LINKED in role.said() or not role.alive, f"{name} has no link", role)
+
+    # --- cards ------------------------------------------------------------------------------------------------------
+
+    def card(self) -> VirtualCard:
+        """A card that the operation is for."""
+        self.made += 1
+        if self.operation.name in ("replace", "rotate"):
+            return self._issued()
+        options = ELSEWHERE if self.operation.name == "adopt" else CardOptions()
+        path = self.stage.folder / f"card-{self.operation.name}-{self.made}.json"
+        return VirtualCard(path, replace(options, serial=secrets.token_bytes(4)))
+
+    def _issued(self) -> VirtualCard:
+        """A card that was issued before the campaign: without a station and a reader."""
+        card = self.stage.new_card(f"card-issued-{self.made}")
+        outcome = asyncio.run(Rig(card, self.issuer, self.store, self.journal).tap("issue"))
+        assert outcome == "issued", outcome
+        return card
+
+    def hand(self, card: VirtualCard) -> CardInReader:
+        """A hand with the card at the operation's terminal."""
+        return self.stage.holder(card, self.operation.terminal)
+
+    def records(self, card: VirtualCard) -> tuple[Record, ...]:
+        """What the server has on record of a card."""
+        number = card.options.cplc_data()
+        canonical = CardId("cplc", number[0:2] + number[2:4] + number[16:18] + number[12:16])
+        return asyncio.run(self.store.records(canonical))
+
+    def state(self, card: VirtualCard) -> CardState:
+        """The records, folded."""
+        return fold(self.records(card))
+
+    def done(self, card: VirtualCard) -> bool:
+        """Whether the case is closed as it must be, and no report waits at the terminal."""
+        state = self.state(card)
+        return finished(state, self.operation.generation, self.operation.epoch) and not self.waiting()
+
+    def waiting(self) -> int:
+        """How many reports wait in the terminal's journal."""
+        return pending(self.stage.folder / f"{self.operation.terminal}.journal")
+
+    def complaints(self, card: VirtualCard) -> list[str]:
+        """What is wrong with a card after its last tap."""
+        one, records = self.operation, self.records(card)
+        return complaints(self.keys, one.profile, card, records, one.generation, one.epoch)
+
+
+def pending(journal: Path) -> int:
+    """How many reports wait in a journal."""
+    with closing(sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True, timeout=5)) as reader:
+        count: int = reader.execute("SELECT COUNT(*) FROM scripts").fetchone()[0]
+        return count
+
+
+@contextmanager
+def open_house(folder: Path) -> Iterator[House]:
+    """An installation, armed; no role runs yet."""
+    with Stage(folder) as stage, Cutter(stage.port) as cutter:
+        _through(stage, cutter.port)
+        room = KeyRoom(folder)
+        room.new_keys()
+        room.bring(BundlePurpose.ISSUE, 1, 1)
+        issuer = room.copy()
+        room.new_keys()
+        room.bring(BundlePurpose.ISSUE, 2, 2)
+        room.bring(BundlePurpose.REPLACE, 2, 1)
+        with Nursery(folder, stage.pcscd.environment) as nursery, ExitStack() as stack:
+            store = SqlStore(f"sqlite:///{folder}/access.db")
+            stack.callback(store.close)
+            journal = SqliteJournal(folder / "issuer.journal")
+            stack.callback(lambda: asyncio.run(journal.close()))
+            yield House(stage, nursery, cutter, store, KmsKeys(folder), issuer, journal)
+
+
+def _through(stage: Stage, port: int) -> None:
+    """The terminals' way to the server leads through the cutter."""
+    profiles = stage.folder / "profiles"
+    profiles.mkdir()
+    (profiles / "adopting.yaml").write_text("adopts: factory\nadopts_kvn: 0x01\n")
+    (stage.folder / "access.usual.yaml").write_text((stage.folder / "access.yaml").read_text())
+    for name in ("kiosk", "station"):
+        config = stage.folder / f"{name}.yaml"
+        text = config.read_text()
+        through = f"port: {port}, name: {SERVER_NAME}"
+        assert f"port: {stage.port}, name: {SERVER_NAME}" in text
+        config.write_text(text.replace(f"port: {stage.port}, name: {SERVER_NAME}", through))

@@ -1,0 +1,42 @@
+"""Plays cases by their names: `python -m tests.stack.replay 'replace | pulled | before 8 PUT_KEY'`.
+
+With `--list OPERATION` it prints the names of all its cases. Exit code 1 if a promise is broken.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.stack.cases import Case, cases_of
+from tests.stack.house import OPERATIONS, open_house
+from tests.stack.play import Play, record
+
+
+def main(argv: list[str]) -> int:
+    """Plays or lists."""
+    parser = argparse.ArgumentParser("python -m tests.stack.replay", description="cases on the real stack")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="OPERATION | KIND | PLACE")
+    parser.add_argument("--list", choices=OPERATIONS, metavar="OPERATION", help=", ".join(OPERATIONS))
+    options = parser.parse_args(argv)
+    try:
+        cases = [Case.parse(name) for name in options.cases]
+    except ValueError as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    broken = 0
+    with tempfile.TemporaryDirectory() as folder, open_house(Path(folder) / "s") as house:
+        if options.list:
+            house.work_on(options.list)
+            print(*(one.name for one in cases_of(record(house))), sep="\n")
+        for case in cases:
+            house.work_on(case.operation)
+            result = Play(house, case).run()
+            broken += bool(result.wrong)
+            print(json.dumps(result.plain(), indent=2))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

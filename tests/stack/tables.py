@@ -1,0 +1,59 @@
+"""What the cases came to, as tables: by operation and kind, and by boundary."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from tests.stack.boundaries import PORTS, calls
+from tests.stack.cases import Case, Kind
+from tests.stack.play import MOST_TAPS, Result
+
+LOST, OPEN = "nothing opens the card", "the case is open"
+HEAD = "| cases | restarts | clean taps: " + ", ".join(map(str, range(1, MOST_TAPS + 1))) + " | lost | open | wrong |"
+RULE = "|---" * 6 + "|"
+MOMENTS = ("before", "uncommitted", "after")
+KILLS = (Kind.TERMINAL_KILLED, Kind.SERVER_KILLED)
+
+
+def _cells(results: list[Result]) -> str:
+    taps = ", ".join(str(sum(one.taps == count for one in results)) for count in range(1, MOST_TAPS + 1))
+    lost, still_open = (sum(any(said in line for line in one.wrong) for one in results) for said in (LOST, OPEN))
+    wrong = sum(bool(one.wrong) for one in results)
+    return f"| {len(results)} | {sum(one.restarts for one in results)} | {taps} | {lost} | {still_open} | {wrong} |"
+
+
+def by_kind(results: Iterable[Result]) -> str:
+    """One line for each operation and kind, and the sum."""
+    groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for one in results:
+        case = Case.parse(one.case)
+        groups[case.operation, case.kind.value + (", twice" if case.again else "")].append(one)
+    lines = [f"| {name} | {kind} {_cells(found)}" for (name, kind), found in sorted(groups.items())]
+    total = _cells([one for found in groups.values() for one in found])
+    return "\n".join((f"| operation | what strikes {HEAD}", "|---|---" + RULE, *lines, f"| **all** | {total}"))
+
+
+def by_boundary(results: Iterable[Result]) -> str:
+    """One line for each boundary at which a process was killed."""
+    groups: dict[str, list[Result]] = defaultdict(list)
+    for one in results:
+        case = Case.parse(one.case)
+        if case.kind in KILLS:
+            groups[_place(case.again or case.at)].append(one)
+    lines = [f"| {place} {_cells(found)}" for place, found in sorted(groups.items(), key=lambda one: _order(one[0]))]
+    return "\n".join((f"| killed at {HEAD}", "|---" + RULE, *lines))
+
+
+def uncovered(results: Iterable[Result]) -> list[str]:
+    """The calls of the ports at which no process was killed."""
+    killed = {_place(case.again or case.at) for case in (Case.parse(one.case) for one in results) if case.kind in KILLS}
+    found = {place.split(" ")[1].partition("(")[0] for place in killed}
+    return [f"{port}.{call}" for port in PORTS for call in calls(port) if f"{port}.{call}" not in found]
+
+
+def _place(at: str) -> str:
+    return at.partition(" #")[0]
+
+
+def _order(place: str) -> tuple[str, int]:
+    moment, _, rest = place.partition(" ")
+    return rest, MOMENTS.index(moment)
