@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.stack.cases import Case, Recording, cases_of
 from tests.stack.house import OPERATIONS, House
-from tests.stack.play import Play, Result, record
+from tests.stack.play import Play, Result
+from tests.stack.recording import record, record_packets
 
 Choose = Callable[[list[Case]], Iterable[Case]]
 
@@ -51,6 +52,7 @@ class Campaign:
         for name in operations:
             self.house.work_on(name)
             recording = self.recordings[name] = record(self.house)
+            recording.packets = record_packets(self.house)
             for case in choose(list(cases_of(recording))):
                 if case.name in self.kept.results:
                     continue

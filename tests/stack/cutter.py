@@ -94,9 +94,8 @@ class Cutter:
                 threading.Thread(target=self._pump, args=(direction, source, sink), daemon=True).start()
 
     def _pump(self, direction: str, source: socket.socket, sink: socket.socket) -> None:
-        for one in (source, sink):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while (record := _record(source)) is not None:
                 if self._silent.is_set():
                     continue

@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,14 +26,17 @@ from kioskd.virtual.card_options import CardOptions
 from kioskd.virtual.vault import SoftVault
 from kioskd.virtual.vpcd import CardInReader
 from tests.rig import Rig
-from tests.stack.cutter import Cutter
+from tests.stack.cutter import DOWN, UP, Cutter
 from tests.stack.judge import KmsKeys, complaints, finished
 from tests.stack.keys import KeyRoom
-from tests.stack.roles import LINKED, Nursery, Role, until
+from tests.stack.lossy import SERVER_ADDRESS, LossyLine
+from tests.stack.roles import Nursery, Role, until
 
 ADOPTING = replace(DEFAULT_PROFILE, adopts="factory", adopts_kvn=0x01)
 ELSEWHERE = CardOptions(factory_kvn=0x01, factory_fills=True)
 MOST_CARDS = 9_000
+DISK_BYTES = 96 << 20
+TAPS_OF_A_SERVER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +73,50 @@ class House:
     keys: KmsKeys
     issuer: SoftVault  # as it was before the campaign: it makes the cards that the campaign is for
     journal: SqliteJournal
+    stack: ExitStack
     operation: Operation = field(init=False)
+    lossy: bool = field(init=False, default=False)
+    _taps_since: int = field(init=False, default=0)
+    _line: LossyLine | None = field(init=False, default=None)
     made: int = field(init=False, default=0)
 
     # --- the processes ----------------------------------------------------------------------------------------------
 
     def work_on(self, name: str) -> None:
-        """Starts the processes of an operation; those of another one end first."""
+        """Starts the processes of an operation, over the plain link; those of another one end first."""
+        self.operation = OPERATIONS[name]
+        self._begin(lossy=False)
+
+    def use_line(self, *, lossy: bool) -> None:
+        """Whether the terminal and the server are on the slow link; both are started anew if they are not."""
+        if lossy != self.lossy:
+            self._begin(lossy=lossy)
+
+    def _begin(self, *, lossy: bool) -> None:
         for role in ("kiosk", "station", "access"):
             self.nursery.stop(role)
-        self.operation = OPERATIONS[name]
+        self.lossy = lossy
         more = self.operation.configuration.format(folder=self.stage.folder)
         usual = (self.stage.folder / "access.usual.yaml").read_text()
-        (self.stage.folder / "access.yaml").write_text(usual + more)
+        host = SERVER_ADDRESS if lossy else "127.0.0.1"
+        (self.stage.folder / "access.yaml").write_text(usual.replace("127.0.0.1", host) + more)
         self.start("access")
         self.start(self.operation.terminal)
+
+    @property
+    def lossy_line(self) -> LossyLine:
+        """The slow link, made when it is first needed."""
+        if self._line is None:
+            self._line = self.stack.enter_context(LossyLine())
+        return self._line
+
+    def name_of(self, role: str) -> str:
+        """The process at an end: "terminal" or "server"."""
+        return self.operation.terminal if role == "terminal" else "access"
+
+    def disk(self, role: str) -> Path:
+        """Where an end keeps its journal or store: a small disk of its own."""
+        return self.stage.folder / "disks" / role
 
     @property
     def terminal(self) -> Role:
@@ -100,14 +133,36 @@ class House:
         dead = self.nursery.present.pop(name, None)
         if dead is not None:
             dead.end(signal.SIGKILL)
-        config = str(self.stage.folder / f"{name}.yaml")
+        network = self.lossy_line.networks[DOWN if name == "access" else UP] if self.lossy else ""
+        config = str(self.stage.folder / f"{name}{'.lossy' if self.lossy and name != 'access' else ''}.yaml")
         if name == "access":
-            self.nursery.start(name, "access", "serve", "--config", config)
+            self._taps_since = 0
+            self.nursery.start(name, "access", "serve", "--config", config, network=network)
             return
         self.stage.mouths[0 if name == "kiosk" else 1].wait()  # a card that has just left is not seen any more
         batch = ("--batch", "all", "--count", str(MOST_CARDS), "--plain") if name == "station" else ()
-        role = self.nursery.start(name, name, "--config", config, *batch)
-        until(lambda: LINKED in role.said() or not role.alive, f"{name} has no link", role)
+        seen = self._welcomes()
+        self.nursery.start(name, name, "--config", config, *batch, network=network)
+        self.until_linked(seen)
+
+    def until_linked(self, seen: int = 0) -> None:
+        """Waits until the server that runs now has welcomed the terminal more often than that, if both live on."""
+        until(
+            lambda: not (self.terminal.alive and self.access.alive) or self._welcomes() > seen,
+            "the terminal has no link",
+            self.terminal,
+        )
+
+    def rest(self) -> None:
+        """A fresh server now and then: it lets a terminal recover a set number of replacement sets in a minute."""
+        self._taps_since += 1
+        if self._taps_since > TAPS_OF_A_SERVER:
+            self.start("access")
+            self.until_linked()
+
+    def _welcomes(self) -> int:
+        """How often the server that runs now has welcomed the terminal."""
+        return self.access.said().count(f"{self.operation.terminal} connected, software")
 
     # --- cards ------------------------------------------------------------------------------------------------------
 
@@ -148,7 +203,17 @@ class House:
 
     def waiting(self) -> int:
         """How many reports wait in the terminal's journal."""
-        return pending(self.stage.folder / f"{self.operation.terminal}.journal")
+        return pending(self.disk("terminal") / f"{self.operation.terminal}.journal")
+
+    def checkpoint(self, role: str) -> None:
+        """Empties the log of every database of an end: a write that follows makes it grow."""
+        for file in (
+            *self.disk(role).glob("*.journal"),
+            *self.disk(role).glob("*.db"),
+            *self.disk(role).glob("*.batch"),
+        ):
+            with closing(sqlite3.connect(file, timeout=5)) as writer:
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def complaints(self, card: VirtualCard) -> list[str]:
         """What is wrong with a card after its last tap."""
@@ -166,8 +231,8 @@ def pending(journal: Path) -> int:
 @contextmanager
 def open_house(folder: Path) -> Iterator[House]:
     """An installation, armed; no role runs yet."""
-    with Stage(folder) as stage, Cutter(stage.port) as cutter:
-        _through(stage, cutter.port)
+    with Stage(folder) as stage, Cutter(stage.port) as cutter, ExitStack() as stack:
+        _lay_out(stage, cutter.port, stack)
         room = KeyRoom(folder)
         room.new_keys()
         room.bring(BundlePurpose.ISSUE, 1, 1)
@@ -175,23 +240,39 @@ def open_house(folder: Path) -> Iterator[House]:
         room.new_keys()
         room.bring(BundlePurpose.ISSUE, 2, 2)
         room.bring(BundlePurpose.REPLACE, 2, 1)
-        with Nursery(folder, stage.pcscd.environment) as nursery, ExitStack() as stack:
-            store = SqlStore(f"sqlite:///{folder}/access.db")
+        with Nursery(folder, stage.pcscd.environment) as nursery:
+            store = SqlStore(f"sqlite:///{folder}/disks/server/access.db")
             stack.callback(store.close)
             journal = SqliteJournal(folder / "issuer.journal")
             stack.callback(lambda: asyncio.run(journal.close()))
-            yield House(stage, nursery, cutter, store, KmsKeys(folder), issuer, journal)
+            yield House(stage, nursery, cutter, store, KmsKeys(folder), issuer, journal, stack)
 
 
-def _through(stage: Stage, port: int) -> None:
-    """The terminals' way to the server leads through the cutter."""
-    profiles = stage.folder / "profiles"
-    profiles.mkdir()
-    (profiles / "adopting.yaml").write_text("adopts: factory\nadopts_kvn: 0x01\n")
-    (stage.folder / "access.usual.yaml").write_text((stage.folder / "access.yaml").read_text())
+def _lay_out(stage: Stage, port: int, stack: ExitStack) -> None:
+    """Each end has a small disk; the terminals reach the server through the cutter, or over the slow link."""
+    folder = stage.folder
+    for role in ("terminal", "server"):
+        disk = folder / "disks" / role
+        disk.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "kioskd", str(disk)], check=True)
+        stack.callback(subprocess.run, ["umount", "--lazy", str(disk)], check=True)
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "adopting.yaml").write_text("adopts: factory\nadopts_kvn: 0x01\n")
+    usual = _with(folder / "access.yaml", {f"{folder}/access.db": f"{folder}/disks/server/access.db"})
+    (folder / "access.usual.yaml").write_text(usual)
     for name in ("kiosk", "station"):
-        config = stage.folder / f"{name}.yaml"
-        text = config.read_text()
-        through = f"port: {port}, name: {SERVER_NAME}"
-        assert f"port: {stage.port}, name: {SERVER_NAME}" in text
-        config.write_text(text.replace(f"port: {stage.port}, name: {SERVER_NAME}", through))
+        config = folder / f"{name}.yaml"
+        _with(config, {f"{folder}/{name}.journal": f"{folder}/disks/terminal/{name}.journal"})
+        lossy = config.read_text().replace("host: 127.0.0.1", f"host: {SERVER_ADDRESS}")
+        (folder / f"{name}.lossy.yaml").write_text(lossy)
+        _with(config, {f"port: {stage.port}, name: {SERVER_NAME}": f"port: {port}, name: {SERVER_NAME}"})
+
+
+def _with(file: Path, changes: dict[str, str]) -> str:
+    """A configuration with some words changed."""
+    text = file.read_text()
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    file.write_text(text)
+    return text

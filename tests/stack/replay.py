@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tests.stack.cases import Case, cases_of
 from tests.stack.house import OPERATIONS, open_house
-from tests.stack.play import Play, record
+from tests.stack.play import Play
+from tests.stack.recording import record, record_packets
 
 
 def main(argv: list[str]) -> int:
@@ -29,7 +30,9 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, open_house(Path(folder) / "s") as house:
         if options.list:
             house.work_on(options.list)
-            print(*(one.name for one in cases_of(record(house))), sep="\n")
+            recording = record(house)
+            recording.packets = record_packets(house)
+            print(*(one.name for one in cases_of(recording)), sep="\n")
         for case in cases:
             house.work_on(case.operation)
             result = Play(house, case).run()
