@@ -17,13 +17,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from kioskd.edges.batch_file import BatchFile
 from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.store import BEGIN_WRITING, SqlStore
+from kioskd.kms.transcript_file import TranscriptFile
+from kioskd.virtual.sealed import SealedFile
 
 PORTS: dict[str, type[Any]] = {"journal": SqliteJournal, "store": SqlStore, "batch": BatchFile}
+FILES: dict[str, type[Any]] = {"transcript": TranscriptFile, "vault": SealedFile}
+"""What commands write besides: their plain methods, and each wait for the disk."""
+
 _IN_WORKER = {"journal": "_work", "store": "run"}
 """The method that hands a transaction to the port's worker."""
 
@@ -55,6 +61,12 @@ def calls(port: str) -> tuple[str, ...]:
     return tuple(name for name, _ in found if not name.startswith("_") and name not in NOT_CALLS)
 
 
+def file_calls(port: str) -> tuple[str, ...]:
+    """The public methods of a file's class."""
+    found = inspect.getmembers(FILES[port], inspect.isfunction)
+    return tuple(name for name, _ in found if not name.startswith("_"))
+
+
 class Boundaries:
     """Notes each boundary that is met, and strikes at the one of the plan."""
 
@@ -73,6 +85,13 @@ class Boundaries:
                 setattr(kind, _IN_WORKER[port], self._before_commit(inner))
             for name in calls(port):
                 setattr(kind, name, self._bounded(port, name, getattr(kind, name)))
+
+    def install_files(self) -> None:
+        """The same for what a command writes into files."""
+        for port, kind in FILES.items():
+            for name in file_calls(port):
+                setattr(kind, name, self._plainly(f"{port}.{name}", getattr(kind, name)))
+        os.fsync = self._plainly("disk.fsync", os.fsync)
 
     def meet(self, moment: str, name: str) -> None:
         """One boundary; it may be the last thing that this process does."""
@@ -95,16 +114,22 @@ class Boundaries:
             return None
         if text != self._read:
             self._read, self._present = text, Plan(**json.loads(text))
-            self._met.clear()
+            self._met = self._met_before(self._present.name)
         return self._present
+
+    def _met_before(self, plan: str) -> Counter[str]:
+        """What other processes of this name have met under the same plan: one command after the other."""
+        if not self._trace.exists():
+            return Counter()
+        lines = (line.partition("\t") for line in self._trace.read_text(encoding="utf-8").splitlines())
+        return Counter(met.rpartition(" #")[0] for name, _, met in lines if name == plan)
 
     def _bounded(self, port: str, method: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*args: Any, **kwargs: Any) -> Any:
             frame = sys._getframe(1)
             if frame.f_globals["__name__"] == PORTS[port].__module__:
                 return await inner(*args, **kwargs)
-            caller = f"{frame.f_globals['__name__'].removeprefix('kioskd.')}.{frame.f_code.co_qualname}"
-            name = f"{port}.{method}{_record(args[1:])} by {caller}"
+            name = f"{port}.{method}{_record(args[1:])} by {_caller(frame)}"
             token = _here.set(name)
             try:
                 self.meet("before", name)
@@ -112,6 +137,16 @@ class Boundaries:
                 self.meet("after", name)
             finally:
                 _here.reset(token)
+            return reply
+
+        return call
+
+    def _plainly(self, what: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            name = f"{what} by {_caller(sys._getframe(1))}"
+            self.meet("before", name)
+            reply = inner(*args, **kwargs)
+            self.meet("after", name)
             return reply
 
         return call
@@ -130,6 +165,10 @@ class Boundaries:
             return await inner(port, done, *how, **more)
 
         return call
+
+
+def _caller(frame: FrameType) -> str:
+    return f"{frame.f_globals['__name__'].removeprefix('kioskd.')}.{frame.f_code.co_qualname}"
 
 
 def _record(args: tuple[Any, ...]) -> str:

@@ -29,7 +29,11 @@ class Kind(StrEnum):
     LOSSY_CUT = "lossy-cut"  # it is gone until the tap has ended
     PULLED = "pulled"
     READERS_KILLED = "readers-killed"
+    COMMAND_KILLED = "command-killed"  # of the key management server, or the import at the access server
 
+
+ARM = "arm"
+"""The operation of the servers themselves: keys are made, released and taken in; then a card is replaced with them."""
 
 LOSSY = (Kind.LOSSY_FLAP, Kind.LOSSY_CUT)
 TERMINAL, SERVER = "terminal", "server"
@@ -65,7 +69,11 @@ class Case:
     def parse(cls, name: str) -> "Case":
         """The case of a name; ValueError if it is none."""
         parts = [part.strip() for part in name.split("|")]
-        if len(parts) not in (3, 4) or parts[0] not in OPERATIONS or (len(parts) == 4 and parts[3][:5] != "then "):
+        if (
+            len(parts) not in (3, 4)
+            or parts[0] not in (*OPERATIONS, ARM)
+            or (len(parts) == 4 and parts[3][:5] != "then ")
+        ):
             raise ValueError(f"{name!r} is no case: OPERATION | KIND | PLACE")
         return cls(parts[0], Kind(parts[1]), parts[2], parts[3][5:] if len(parts) == 4 else "")
 

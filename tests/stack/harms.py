@@ -63,6 +63,8 @@ def strike(house: House, case: Case, hand: CardInReader, harm: ExitStack) -> Str
             pcscd = house.stage.pcscd
             hand.before_answer = at_command(int(case.at.split(" ")[1]), pcscd.kill)
             return lambda: not pcscd.running
+        case Kind.COMMAND_KILLED:
+            raise ValueError(f"{case.name}: no tap is interrupted by it")
 
 
 def role_of(case: Case) -> str:

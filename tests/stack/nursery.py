@@ -18,9 +18,17 @@ from typing import Any
 from kioskd.__main__ import main as role_main
 from tests.stack.boundaries import Boundaries
 
-LOADED = ("kioskd.kiosk.daemon", "kioskd.station.cli", "kioskd.access.cli", "sqlalchemy.dialects.sqlite")
+LOADED = (
+    "kioskd.kiosk.daemon",
+    "kioskd.station.cli",
+    "kioskd.access.cli",
+    "kioskd.kms.cli",
+    "sqlalchemy.dialects.sqlite",
+)
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
+EXIT = "exit code "
+"""Begins the last line of a role that ends by itself."""
 
 
 def main() -> None:
@@ -52,10 +60,13 @@ def _be(order: dict[str, Any]) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
-        Boundaries(Path(order["plan"]), Path(order["trace"])).install()
+        boundaries = Boundaries(Path(order["plan"]), Path(order["trace"]))
+        boundaries.install()
+        if order["command"]:
+            boundaries.install_files()
         sys.argv = ["kioskd", *order["args"]]
         code = role_main(order["args"])
-        sys.stdout.flush()
+        print(f"{EXIT}{code}", flush=True)
     except BaseException:  # noqa: BLE001 - the last word of a process
         import traceback
 

@@ -9,9 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.stack.cases import Case, cases_of
-from tests.stack.house import OPERATIONS, open_house
-from tests.stack.play import Play
+from tests.stack.arming import run_arming
+from tests.stack.campaign import Kept
+from tests.stack.cases import ARM, Case, cases_of
+from tests.stack.house import OPERATIONS, House, open_house
+from tests.stack.play import Play, Result
 from tests.stack.recording import record, record_packets
 
 
@@ -34,11 +36,17 @@ def main(argv: list[str]) -> int:
             recording.packets = record_packets(house)
             print(*(one.name for one in cases_of(recording)), sep="\n")
         for case in cases:
-            house.work_on(case.operation)
-            result = Play(house, case).run()
+            result = _played(house, case)
             broken += bool(result.wrong)
             print(json.dumps(result.plain(), indent=2))
     return 1 if broken else 0
+
+
+def _played(house: House, case: Case) -> Result:
+    if case.operation == ARM:
+        return next(run_arming(house, Kept(), lambda _: [case]))
+    house.work_on(case.operation)
+    return Play(house, case).run()
 
 
 if __name__ == "__main__":

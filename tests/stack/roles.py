@@ -15,6 +15,7 @@ from typing import Self
 
 from kioskd.demo.roles import StageFailed
 from tests.stack.boundaries import Plan
+from tests.stack.nursery import EXIT
 
 PATIENCE_S = 60.0
 LOOK_S = 0.02
@@ -60,6 +61,12 @@ class Role:
         """Its log since its start."""
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
+    @property
+    def code(self) -> int | None:
+        """The exit code that it told; None if it was killed."""
+        last = self.said().rpartition(EXIT)
+        return int(last[2]) if last[1] else None
+
     def outcomes(self) -> list[str]:
         """How its taps have ended."""
         return TAP_ENDED.findall(self.said())
@@ -103,16 +110,25 @@ class Nursery:
 
     def start(self, name: str, *args: str, network: str = "") -> Role:
         """Starts a role and waits until it says that it is ready."""
+        role = self.present[name] = self._born(name, args, network, command=False)
+        until(lambda: READY[name] in role.said() or not role.alive, f"{name} does not start", role)
+        return role
+
+    def run(self, name: str, *args: str) -> Role:
+        """Runs a command until it ends, one way or another."""
+        role = self._born(name, args, "", command=True)
+        until(lambda: not role.alive, f"{name} does not end", role)
+        return role
+
+    def _born(self, name: str, args: tuple[str, ...], network: str, *, command: bool) -> Role:
         self.starts += 1
         log = self.folder / "log" / f"{name}-{self.starts}.log"
-        order = {"args": args, "log": str(log), "network": network}
+        order = {"args": args, "log": str(log), "network": network, "command": command}
         order |= {"plan": str(self.plan(name)), "trace": str(self.trace(name))}
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        role = self.present[name] = Role(name, int(self._process.stdout.readline()), log)
-        until(lambda: READY[name] in role.said() or not role.alive, f"{name} does not start", role)
-        return role
+        return Role(name, int(self._process.stdout.readline()), log)
 
     def stop(self, name: str) -> None:
         """Ends a role as its service manager does, and forgets its log."""

@@ -11,7 +11,7 @@ LOST, OPEN = "nothing opens the card", "the case is open"
 HEAD = "| cases | restarts | clean taps: " + ", ".join(map(str, range(1, MOST_TAPS + 1))) + " | lost | open | wrong |"
 RULE = "|---" * 6 + "|"
 MOMENTS = ("before", "uncommitted", "after")
-KILLS = (Kind.TERMINAL_KILLED, Kind.SERVER_KILLED)
+KILLS = (Kind.TERMINAL_KILLED, Kind.SERVER_KILLED, Kind.COMMAND_KILLED)
 
 
 def _cells(results: list[Result]) -> str:

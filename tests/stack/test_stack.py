@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.campaign import Campaign, assert_good
+from tests.stack.arming import run_arming
+from tests.stack.campaign import Campaign, Kept, assert_good
 from tests.stack.cases import Case, Kind
 from tests.stack.house import House, open_house
 
@@ -34,3 +35,9 @@ def test_whatever_dies_where_something_is_written_the_next_taps_finish_the_card(
     results = list(Campaign(house).run(["replace"], some))
     assert_good(results)
     assert len(results) >= 10
+
+
+def test_a_server_that_is_killed_while_keys_are_released_brings_them_when_it_is_asked_again(house: House) -> None:
+    results = list(run_arming(house, Kept(), lambda cases: cases[12::25]))
+    assert_good(results)
+    assert len(results) >= 3
