@@ -12,6 +12,7 @@ from tests.stack.cases import SERVER, Case
 from tests.stack.harms import role_of, strike
 from tests.stack.house import House
 from tests.stack.roles import until
+from tests.stack.witness import Witness, both
 
 MOST_TAPS = 3
 """Clean taps within which every case must close."""
@@ -64,10 +65,10 @@ class Play:
         house.use_line(lossy=self.case.lossy)
         house.rest()
         card = house.card()
-        hand = house.hand(card)
+        hand, witness = house.hand(card), Witness(house, card)
         starts = house.nursery.starts
-        self._interrupted(hand)
-        hand.before_answer, hand.card = None, card
+        self._interrupted(hand, witness)
+        hand.before_answer, hand.card = witness, card
         self._repair(hand)
         if self.case.again:
             self._once_more()
@@ -84,13 +85,16 @@ class Play:
             result.wrong.append("nothing struck: its place was not met")
         if house.waiting():
             result.wrong.append(f"{house.waiting()} reports wait still")
-        result.wrong += house.complaints(card)
+        if not witness.seen:
+            result.wrong.append("the card was never changed")
+        result.wrong += witness.wrong + house.complaints(card)
 
-    def _interrupted(self, hand: CardInReader) -> None:
+    def _interrupted(self, hand: CardInReader, witness: Witness) -> None:
         """The tap in which something strikes; it has ended, one way or another."""
         house, terminal = self.house, self.house.terminal
         with ExitStack() as harm:
             struck = strike(house, self.case, hand, harm)
+            hand.before_answer = both(witness, hand.before_answer)
             before = len(terminal.outcomes())
             hand.insert()
 

@@ -12,6 +12,7 @@ from tests.stack.harms import ASKED_AT, Liar, at_command, traced
 from tests.stack.house import House
 from tests.stack.play import Play
 from tests.stack.roles import until
+from tests.stack.witness import unsynced
 
 RECORDED = "recording"
 AFTERWARDS_S = 0.4
@@ -31,6 +32,8 @@ def record(house: House) -> Recording:
     _looked_at(house, made)
     _lied(house, made)
     _system_calls(house, made)
+    late = unsynced(made)
+    assert not late, late
     return made
 
 
