@@ -5,17 +5,28 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.stack.cases import Case, Recording, cases_of
+from tests.stack.cases import LOSSY, Case, Kind, Recording, cases_of
 from tests.stack.house import OPERATIONS, House
 from tests.stack.play import Play, Result
 from tests.stack.recording import record, record_packets
 
+SLOW = (Kind.LINK_SILENT, *LOSSY)
 Choose = Callable[[list[Case]], Iterable[Case]]
 
 
 def every(cases: list[Case]) -> Iterable[Case]:
     """All of them."""
     return cases
+
+
+def quick(cases: list[Case]) -> Iterable[Case]:
+    """Those that wait for nothing."""
+    return [one for one in cases if one.kind not in SLOW]
+
+
+def slow(cases: list[Case]) -> Iterable[Case]:
+    """Those in which a terminal waits for a link that is silent, or TCP for its next try."""
+    return [one for one in cases if one.kind in SLOW]
 
 
 @dataclass(slots=True)
@@ -51,9 +62,7 @@ class Campaign:
         """Plays what is not done yet; each result as it comes."""
         for name in operations:
             self.house.work_on(name)
-            recording = self.recordings[name] = record(self.house)
-            recording.packets = record_packets(self.house)
-            for case in choose(list(cases_of(recording))):
+            for case in choose(list(cases_of(self._recorded(name)))):
                 if case.name in self.kept.results:
                     continue
                 result = Play(self.house, case).run()
@@ -61,6 +70,12 @@ class Campaign:
                 yield result
                 if result.wrong:
                     self._tidy(name)
+
+    def _recorded(self, name: str) -> Recording:
+        if name not in self.recordings:
+            recording = self.recordings[name] = record(self.house)
+            recording.packets = record_packets(self.house)
+        return self.recordings[name]
 
     def _tidy(self, name: str) -> None:
         """Brings the house back to where a case begins."""

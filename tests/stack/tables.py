@@ -1,9 +1,15 @@
-"""What the cases came to, as tables: by operation and kind, and by boundary."""
+"""What the cases came to, as tables: by operation and kind, and by boundary.
 
+`python -m tests.stack.tables FILE...` prints those of what a run has kept so far.
+"""
+
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 from tests.stack.boundaries import PORTS, calls
+from tests.stack.campaign import Kept
 from tests.stack.cases import Case, Kind
 from tests.stack.play import MOST_TAPS, Result
 
@@ -19,6 +25,15 @@ def _cells(results: list[Result]) -> str:
     lost, still_open = (sum(any(said in line for line in one.wrong) for one in results) for said in (LOST, OPEN))
     wrong = sum(bool(one.wrong) for one in results)
     return f"| {len(results)} | {sum(one.restarts for one in results)} | {taps} | {lost} | {still_open} | {wrong} |"
+
+
+def page(results: Iterable[Result]) -> str:
+    """Both tables, of the cases whose place was met."""
+    done = list(results)
+    met = [one for one in done if one.struck or one.wrong]
+    void = len(done) - len(met)
+    words = f"{len(met)} cases. In {void} more the place was not met: a page less was written, a packet less was sent."
+    return "\n\n".join((words, by_kind(met), by_boundary(met)))
 
 
 def by_kind(results: Iterable[Result]) -> str:
@@ -57,3 +72,7 @@ def _place(at: str) -> str:
 def _order(place: str) -> tuple[str, int]:
     moment, _, rest = place.partition(" ")
     return rest, MOMENTS.index(moment)
+
+
+if __name__ == "__main__":
+    print(page(one for name in sys.argv[1:] for one in Kept(Path(name)).results.values()))
