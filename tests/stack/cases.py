@@ -95,7 +95,7 @@ class Case:
     @property
     def asked(self) -> bool:
         """Whether somebody looks at the terminal's status meanwhile."""
-        return ".status." in self.at
+        return " by terminal.status" in self.at
 
 
 @dataclass(slots=True)

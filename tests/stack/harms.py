@@ -23,8 +23,8 @@ from tests.stack.roles import until
 Struck = Callable[[], bool]
 """Whether it has happened."""
 
-ASKED_AT = 6
-"""The command at which somebody looks at the status: in the midst of the first script."""
+ASKED_AT = 7
+"""The command at which somebody looks at the status: the first script has changed the card, and its note stands."""
 
 FLAP_S = 1.5
 _CALL = re.compile(r"^(\d+) +(\w+)\(", re.MULTILINE)
@@ -35,7 +35,7 @@ def strike(house: House, case: Case, hand: CardInReader, harm: ExitStack) -> Str
     if case.lied:
         hand.card = cast(VirtualCard, Liar(hand.card))
     if case.asked:
-        hand.before_answer = at_command(ASKED_AT, lambda: house.stage.roles.status(house.operation.terminal))
+        hand.before_answer = at_command(ASKED_AT, house.look)
     match case.kind:
         case Kind.TERMINAL_KILLED | Kind.SERVER_KILLED:
             return _killed(house, case, harm)

@@ -10,13 +10,15 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kioskd.demo.stage import SERVER_NAME, Stage
 from kioskd.edges.journal import SqliteJournal
+from kioskd.edges.local_http import ask_local
 from kioskd.edges.store import SqlStore
+from kioskd.errors import KioskError
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import BundlePurpose
 from kioskd.rekey.profile import DEFAULT_PROFILE, Profile
@@ -200,6 +202,19 @@ class House:
         """Whether the case is closed as it must be, and no report waits at the terminal."""
         state = self.state(card)
         return finished(state, self.operation.generation, self.operation.epoch) and not self.waiting()
+
+    def look(self) -> None:
+        """Asks the terminal for its status, its open cases, and the one of the card that it has in hand."""
+        socket = self.stage.folder / f"{self.operation.terminal}.sock"
+
+        async def ask() -> None:
+            told = await ask_local(socket, "GET", "/status")
+            await ask_local(socket, "GET", "/cases")
+            for tap in told["current"]:
+                await ask_local(socket, "GET", f"/case/{tap['tap']}")
+
+        with suppress(KioskError):  # it may die of it
+            asyncio.run(ask())
 
     def waiting(self) -> int:
         """How many reports wait in the terminal's journal."""

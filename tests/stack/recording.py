@@ -74,10 +74,10 @@ def _return(house: House, role: str, died: str) -> tuple[str, list[str]]:
 
 def _looked_at(house: House, made: Recording) -> None:
     """What a look at the terminal's status meets in the midst of a tap."""
-    hand, name = house.hand(house.card()), house.operation.terminal
-    hand.before_answer = at_command(ASKED_AT, lambda: house.stage.roles.status(name))
+    hand = house.hand(house.card())
+    hand.before_answer = at_command(ASKED_AT, house.look)
     met = _noted(house, lambda: _tap(house, hand))[TERMINAL]
-    made.met[TERMINAL] += [at for at in met if ".status." in at]
+    made.met[TERMINAL] += [at for at in met if Case(made.operation, Kind.TERMINAL_KILLED, at).asked]
 
 
 def _lied(house: House, made: Recording) -> None:

@@ -3,20 +3,22 @@
 `python -m tests.stack.tables FILE...` prints those of what a run has kept so far.
 """
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.stack.boundaries import PORTS, calls
 from tests.stack.campaign import Kept
 from tests.stack.cases import Case, Kind
 from tests.stack.play import MOST_TAPS, Result
+from tests.stack.sites import sites
 
 LOST, OPEN = "nothing opens the card", "the case is open"
 HEAD = "| cases | restarts | clean taps: " + ", ".join(map(str, range(1, MOST_TAPS + 1))) + " | lost | open | wrong |"
 RULE = "|---" * 6 + "|"
 MOMENTS = ("before", "uncommitted", "after")
+_RECORD = re.compile(r"\(.*?\)")
 KILLS = (Kind.TERMINAL_KILLED, Kind.SERVER_KILLED, Kind.COMMAND_KILLED)
 
 
@@ -58,11 +60,11 @@ def by_boundary(results: Iterable[Result]) -> str:
     return "\n".join((f"| killed at {HEAD}", "|---" + RULE, *lines))
 
 
-def uncovered(results: Iterable[Result]) -> list[str]:
-    """The calls of the ports at which no process was killed."""
-    killed = {_place(case.again or case.at) for case in (Case.parse(one.case) for one in results) if case.kind in KILLS}
-    found = {place.split(" ")[1].partition("(")[0] for place in killed}
-    return [f"{port}.{call}" for port in PORTS for call in calls(port) if f"{port}.{call}" not in found]
+def uncovered(results: Iterable[Result]) -> set[str]:
+    """The places in the shipped code that call a journal, a store or a batch, and at which no process was killed."""
+    cases = (Case.parse(one.case) for one in results)
+    killed = {_place(case.again or case.at) for case in cases if case.kind in KILLS}
+    return sites() - {_RECORD.sub("", place.partition(" ")[2], count=1) for place in killed}
 
 
 def _place(at: str) -> str:

@@ -10,7 +10,7 @@ from tests.stack.campaign import Campaign, Kept, assert_good
 from tests.stack.cases import Case, Kind
 from tests.stack.house import House, open_house
 
-pytestmark = [pytest.mark.pcscd, pytest.mark.slow]
+pytestmark = [pytest.mark.pcscd, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
