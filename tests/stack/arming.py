@@ -49,7 +49,7 @@ class Servers:
         people = tuple(custodian_of(one) for one in words)
         with opened(self._transcript, self._kms(), new=True) as transcript:
             transcript.append(Founded(Policy(1, 2, people)), int(time.time()))
-        self._file("transport.pem").write_bytes(self.house.issuer.transport_key())
+        self._file("transport.pem").write_bytes(self.house.cards.issuer.transport_key())
 
     @property
     def newest(self) -> int:
@@ -161,19 +161,19 @@ def _replaced(servers: Servers, generation: int, result: Result) -> list[str]:
     """What is wrong with a card that is tapped now."""
     house = servers.house
     house.rest()
-    card = servers.card = servers.card or house.card()
-    hand, terminal = house.hand(card), house.terminal
+    card = servers.card = servers.card or house.cards.new()
+    hand, terminal = house.cards.hand(card), house.terminal
     before = len(terminal.outcomes())
     hand.insert()
     try:
         until(lambda: len(terminal.outcomes()) > before, "no tap ends", terminal)
         with suppress(StageFailed):
-            until(lambda: not house.waiting(), "a report waits", patience_s=10.0)
+            until(lambda: not house.cards.waiting(), "a report waits", patience_s=10.0)
     finally:
         hand.pull()
     result.outcomes, result.taps = terminal.outcomes()[before:], 1
     keys = KmsKeys(house.stage.folder)
-    wrong = complaints(keys, house.operation.profile, card, house.records(card), generation, EPOCH)
+    wrong = complaints(keys, house.operation.profile, card, house.cards.records(card), generation, EPOCH)
     if wrong:
         servers.card = None
     return wrong

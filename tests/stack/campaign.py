@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.stack.cards import OPERATIONS
 from tests.stack.cases import LOSSY, Case, Kind, Recording, cases_of
-from tests.stack.house import OPERATIONS, House
+from tests.stack.house import House
 from tests.stack.play import Play, Result
 from tests.stack.recording import record, record_packets
 

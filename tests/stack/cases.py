@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kioskd.gp.apdu import INS
+from tests.stack.cards import OPERATIONS
 from tests.stack.cutter import POINTS
-from tests.stack.house import OPERATIONS
 
 
 class Kind(StrEnum):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +18,7 @@ from kioskd.virtual.vpcd import CardInReader
 from tests.stack.boundaries import FILL, Plan
 from tests.stack.cases import SERVER, TERMINAL, Case, Kind
 from tests.stack.cutter import Cut
-from tests.stack.house import House
+from tests.stack.house import House, checkpoint, look
 from tests.stack.roles import until
 
 Struck = Callable[[], bool]
@@ -35,7 +36,7 @@ def strike(house: House, case: Case, hand: CardInReader, harm: ExitStack) -> Str
     if case.lied:
         hand.card = cast(VirtualCard, Liar(hand.card))
     if case.asked:
-        hand.before_answer = at_command(ASKED_AT, house.look)
+        hand.before_answer = at_command(ASKED_AT, partial(look, house))
     match case.kind:
         case Kind.TERMINAL_KILLED | Kind.SERVER_KILLED:
             return _killed(house, case, harm)
@@ -88,7 +89,7 @@ def _killed(house: House, case: Case, harm: ExitStack) -> Struck:
 def _disk_full(house: House, case: Case, harm: ExitStack) -> Struck:
     role = role_of(case)
     name, ballast = house.name_of(role), house.disk(role) / "ballast"
-    house.checkpoint(role)  # what is written next needs room
+    checkpoint(house.disk(role))  # what is written next needs room
     house.nursery.arm(name, Plan(case.name, case.at, FILL, str(ballast)))
     harm.callback(ballast.unlink, missing_ok=True)
     harm.callback(house.nursery.arm, name, None)

@@ -5,13 +5,12 @@ from the nursery. Between two cases everything is up, linked and idle.
 """
 
 import asyncio
-import secrets
 import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kioskd.demo.stage import SERVER_NAME, Stage
@@ -19,49 +18,17 @@ from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.local_http import ask_local
 from kioskd.edges.store import SqlStore
 from kioskd.errors import KioskError
-from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import BundlePurpose
-from kioskd.rekey.profile import DEFAULT_PROFILE, Profile
-from kioskd.rekey.records import CardState, Record, fold
-from kioskd.virtual.card import VirtualCard
-from kioskd.virtual.card_options import CardOptions
-from kioskd.virtual.vault import SoftVault
-from kioskd.virtual.vpcd import CardInReader
-from tests.rig import Rig
+from tests.stack.cards import OPERATIONS, Cards, Operation, disk_of
 from tests.stack.cutter import DOWN, UP, Cutter
-from tests.stack.judge import KmsKeys, complaints, finished
+from tests.stack.judge import KmsKeys
 from tests.stack.keys import KeyRoom
 from tests.stack.lossy import SERVER_ADDRESS, LossyLine
 from tests.stack.roles import Nursery, Role, until
 
-ADOPTING = replace(DEFAULT_PROFILE, adopts="factory", adopts_kvn=0x01)
-ELSEWHERE = CardOptions(factory_kvn=0x01, factory_fills=True)
 MOST_CARDS = 9_000
 DISK_BYTES = 96 << 20
 TAPS_OF_A_SERVER = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What a tap is for: at which terminal, how the server is configured, what the records say afterwards."""
-
-    name: str
-    terminal: str
-    generation: int
-    epoch: int
-    profile: Profile = DEFAULT_PROFILE
-    configuration: str = ""  # more lines for the access server
-
-
-OPERATIONS = {
-    one.name: one
-    for one in (
-        Operation("replace", "kiosk", 2, 1),
-        Operation("rotate", "kiosk", 2, 2, configuration="rotate_krk: true\n"),
-        Operation("issue", "station", 2, 2),
-        Operation("adopt", "kiosk", 0, 2, ADOPTING, "profiles: {folder}/profiles\n"),
-    )
-}
 
 
 @dataclass(slots=True)
@@ -71,22 +38,17 @@ class House:
     stage: Stage
     nursery: Nursery
     cutter: Cutter
-    store: SqlStore
-    keys: KmsKeys
-    issuer: SoftVault  # as it was before the campaign: it makes the cards that the campaign is for
-    journal: SqliteJournal
+    cards: Cards
     stack: ExitStack
-    operation: Operation = field(init=False)
     lossy: bool = field(init=False, default=False)
     _taps_since: int = field(init=False, default=0)
     _line: LossyLine | None = field(init=False, default=None)
-    made: int = field(init=False, default=0)
 
     # --- the processes ----------------------------------------------------------------------------------------------
 
     def work_on(self, name: str) -> None:
         """Starts the processes of an operation, over the plain link; those of another one end first."""
-        self.operation = OPERATIONS[name]
+        self.cards.operation = OPERATIONS[name]
         self._begin(lossy=False)
 
     def use_line(self, *, lossy: bool) -> None:
@@ -106,6 +68,11 @@ class House:
         self.start(self.operation.terminal)
 
     @property
+    def operation(self) -> Operation:
+        """What is under way."""
+        return self.cards.operation
+
+    @property
     def lossy_line(self) -> LossyLine:
         """The slow link, made when it is first needed."""
         if self._line is None:
@@ -118,7 +85,7 @@ class House:
 
     def disk(self, role: str) -> Path:
         """Where an end keeps its journal or store: a small disk of its own."""
-        return self.stage.folder / "disks" / role
+        return disk_of(self.stage, role)
 
     @property
     def terminal(self) -> Role:
@@ -166,81 +133,26 @@ class House:
         """How often the server that runs now has welcomed the terminal."""
         return self.access.said().count(f"{self.operation.terminal} connected, software")
 
-    # --- cards ------------------------------------------------------------------------------------------------------
 
-    def card(self) -> VirtualCard:
-        """A card that the operation is for."""
-        self.made += 1
-        if self.operation.name in ("replace", "rotate"):
-            return self._issued()
-        options = ELSEWHERE if self.operation.name == "adopt" else CardOptions()
-        path = self.stage.folder / f"card-{self.operation.name}-{self.made}.json"
-        return VirtualCard(path, replace(options, serial=secrets.token_bytes(4)))
+def look(house: House) -> None:
+    """Asks the terminal for its status, its open cases, and the one of the card that it has in hand."""
+    socket = house.stage.folder / f"{house.operation.terminal}.sock"
 
-    def _issued(self) -> VirtualCard:
-        """A card that was issued before the campaign: without a station and a reader."""
-        card = self.stage.new_card(f"card-issued-{self.made}")
-        outcome = asyncio.run(Rig(card, self.issuer, self.store, self.journal).tap("issue"))
-        assert outcome == "issued", outcome
-        return card
+    async def ask() -> None:
+        told = await ask_local(socket, "GET", "/status")
+        await ask_local(socket, "GET", "/cases")
+        for tap in told["current"]:
+            await ask_local(socket, "GET", f"/case/{tap['tap']}")
 
-    def hand(self, card: VirtualCard) -> CardInReader:
-        """A hand with the card at the operation's terminal."""
-        return self.stage.holder(card, self.operation.terminal)
-
-    def records(self, card: VirtualCard) -> tuple[Record, ...]:
-        """What the server has on record of a card."""
-        number = card.options.cplc_data()
-        canonical = CardId("cplc", number[0:2] + number[2:4] + number[16:18] + number[12:16])
-        return asyncio.run(self.store.records(canonical))
-
-    def state(self, card: VirtualCard) -> CardState:
-        """The records, folded."""
-        return fold(self.records(card))
-
-    def done(self, card: VirtualCard) -> bool:
-        """Whether the case is closed as it must be, and no report waits at the terminal."""
-        state = self.state(card)
-        return finished(state, self.operation.generation, self.operation.epoch) and not self.waiting()
-
-    def look(self) -> None:
-        """Asks the terminal for its status, its open cases, and the one of the card that it has in hand."""
-        socket = self.stage.folder / f"{self.operation.terminal}.sock"
-
-        async def ask() -> None:
-            told = await ask_local(socket, "GET", "/status")
-            await ask_local(socket, "GET", "/cases")
-            for tap in told["current"]:
-                await ask_local(socket, "GET", f"/case/{tap['tap']}")
-
-        with suppress(KioskError):  # it may die of it
-            asyncio.run(ask())
-
-    def waiting(self) -> int:
-        """How many reports wait in the terminal's journal."""
-        return pending(self.disk("terminal") / f"{self.operation.terminal}.journal")
-
-    def checkpoint(self, role: str) -> None:
-        """Empties the log of every database of an end: a write that follows makes it grow."""
-        for file in (
-            *self.disk(role).glob("*.journal"),
-            *self.disk(role).glob("*.db"),
-            *self.disk(role).glob("*.batch"),
-        ):
-            with closing(sqlite3.connect(file, timeout=5)) as writer:
-                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def complaints(self, card: VirtualCard) -> list[str]:
-        """What is wrong with a card after its last tap."""
-        one, records = self.operation, self.records(card)
-        return complaints(self.keys, one.profile, card, records, one.generation, one.epoch)
+    with suppress(KioskError):  # it may die of it
+        asyncio.run(ask())
 
 
-def pending(journal: Path) -> int:
-    """How many reports wait in a journal."""
-    with closing(sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True, timeout=5)) as reader:
-        count: int = reader.execute("SELECT COUNT(*) FROM scripts").fetchone()[0]
-        return count
+def checkpoint(disk: Path) -> None:
+    """Empties the log of every database of an end: a write that follows makes it grow."""
+    for file in (file for end in ("journal", "db", "batch") for file in disk.glob(f"*.{end}")):
+        with closing(sqlite3.connect(file, timeout=5)) as writer:
+            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 @contextmanager
@@ -260,7 +172,7 @@ def open_house(folder: Path) -> Iterator[House]:
             stack.callback(store.close)
             journal = SqliteJournal(folder / "issuer.journal")
             stack.callback(lambda: asyncio.run(journal.close()))
-            yield House(stage, nursery, cutter, store, KmsKeys(folder), issuer, journal, stack)
+            yield House(stage, nursery, cutter, Cards(stage, store, KmsKeys(folder), issuer, journal), stack)
 
 
 def _lay_out(stage: Stage, port: int, stack: ExitStack) -> None:

@@ -64,8 +64,8 @@ class Play:
         house, result = self.house, self.result
         house.use_line(lossy=self.case.lossy)
         house.rest()
-        card = house.card()
-        hand, witness = house.hand(card), Witness(house, card)
+        card = house.cards.new()
+        hand, witness = house.cards.hand(card), Witness(house, card)
         starts = house.nursery.starts
         self._interrupted(hand, witness)
         hand.before_answer, hand.card = witness, card
@@ -73,21 +73,21 @@ class Play:
         if self.case.again:
             self._once_more()
         elif self.returned is not None and role_of(self.case) == SERVER:
-            until(lambda: not house.waiting(), "a report waits", house.terminal)
+            until(lambda: not house.cards.waiting(), "a report waits", house.terminal)
             self._tell_return()
         while result.taps < MOST_TAPS:
             self._tap(hand)
-            if self._settled(lambda: house.done(card)):
+            if self._settled(lambda: house.cards.done(card)):
                 break
         self._tell_return()
         result.restarts = house.nursery.starts - starts
         if not result.struck and self.case.certain:
             result.wrong.append("nothing struck: its place was not met")
-        if house.waiting():
-            result.wrong.append(f"{house.waiting()} reports wait still")
+        if house.cards.waiting():
+            result.wrong.append(f"{house.cards.waiting()} reports wait still")
         if not witness.seen:
             result.wrong.append("the card was never changed")
-        result.wrong += witness.wrong + house.complaints(card)
+        result.wrong += witness.wrong + house.cards.complaints(card)
 
     def _interrupted(self, hand: CardInReader, witness: Witness) -> None:
         """The tap in which something strikes; it has ended, one way or another."""

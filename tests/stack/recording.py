@@ -4,12 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from kioskd.virtual.vpcd import CardInReader
 from tests.stack.boundaries import Plan
 from tests.stack.cases import CALL_HARM, SERVER, TERMINAL, Case, Kind, Recording
 from tests.stack.harms import ASKED_AT, Liar, at_command, traced
-from tests.stack.house import House
+from tests.stack.house import House, look
 from tests.stack.play import Play
 from tests.stack.roles import until
 from tests.stack.witness import unsynced
@@ -43,13 +44,13 @@ def record_packets(house: House) -> list[str]:
     line = house.lossy_line
     usual, line.loss = line.loss, 0.0
     line.arm("", None)
-    _tap(house, house.hand(house.card()))
+    _tap(house, house.cards.hand(house.cards.new()))
     line.loss = usual
     return list(line.seen)
 
 
 def _plain(house: House, made: Recording) -> None:
-    hand = house.hand(house.card())
+    hand = house.cards.hand(house.cards.new())
     house.cutter.arm(None)
     hand.before_answer = lambda command: made.commands.append(command[1])
     made.met = _noted(house, lambda: _tap(house, hand))
@@ -57,7 +58,7 @@ def _plain(house: House, made: Recording) -> None:
     hand.before_answer = None
     _tap(house, hand)
     made.outcomes = tuple(house.terminal.outcomes()[-2:])
-    wrong = house.complaints(hand.card)
+    wrong = house.cards.complaints(hand.card)
     assert not wrong, wrong
 
 
@@ -74,16 +75,16 @@ def _return(house: House, role: str, died: str) -> tuple[str, list[str]]:
 
 def _looked_at(house: House, made: Recording) -> None:
     """What a look at the terminal's status meets in the midst of a tap."""
-    hand = house.hand(house.card())
-    hand.before_answer = at_command(ASKED_AT, house.look)
+    hand = house.cards.hand(house.cards.new())
+    hand.before_answer = at_command(ASKED_AT, partial(look, house))
     met = _noted(house, lambda: _tap(house, hand))[TERMINAL]
     made.met[TERMINAL] += [at for at in met if Case(made.operation, Kind.TERMINAL_KILLED, at).asked]
 
 
 def _lied(house: House, made: Recording) -> None:
     """What a wrong cryptogram meets at the server: it is charged."""
-    card = house.card()
-    hand = house.hand(card)
+    card = house.cards.new()
+    hand = house.cards.hand(card)
     hand.card = Liar(card)  # type: ignore[assignment]
     met = _noted(house, lambda: _tap(house, hand))[SERVER]
     made.met[SERVER] += [at for at in met if "store.charge " in at]
@@ -99,7 +100,7 @@ def _system_calls(house: House, made: Recording) -> None:
             watched = {role: traced(house, role, f"trace={','.join(CALL_HARM)}") for role in found}
             for one in watched.values():
                 one.enter(stack)
-            _tap(house, house.hand(house.card()))
+            _tap(house, house.cards.hand(house.cards.new()))
             time.sleep(AFTERWARDS_S)
         for role, one in watched.items():
             found[role].append(one.counts())
@@ -123,5 +124,5 @@ def _tap(house: House, hand: CardInReader) -> None:
     before = len(house.terminal.outcomes())
     hand.insert()
     until(lambda: len(house.terminal.outcomes()) > before, "no tap ends", house.terminal)
-    until(lambda: not house.waiting(), "a report is not acknowledged", house.terminal)
+    until(lambda: not house.cards.waiting(), "a report is not acknowledged", house.terminal)
     hand.pull()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tests.stack.arming import run_arming
 from tests.stack.campaign import Kept
+from tests.stack.cards import OPERATIONS
 from tests.stack.cases import ARM, Case, cases_of
-from tests.stack.house import OPERATIONS, House, open_house
+from tests.stack.house import House, open_house
 from tests.stack.play import Play, Result
 from tests.stack.recording import record, record_packets
 

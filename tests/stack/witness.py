@@ -33,7 +33,7 @@ class Witness:
             return
         self.seen += 1
         name = f"{INS(command[1]).name}: "
-        intent = self.house.state(self.card).last
+        intent = self.house.cards.state(self.card).last
         if intent is None:
             self.wrong.append(name + "the store has no intent")
             return
