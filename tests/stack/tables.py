@@ -5,7 +5,7 @@
 
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -50,14 +50,20 @@ def by_kind(results: Iterable[Result]) -> str:
 
 
 def by_boundary(results: Iterable[Result]) -> str:
-    """One line for each boundary at which a process was killed."""
+    """One line for each call at which a process was killed: how often before it, before its commit, and after it."""
     groups: dict[str, list[Result]] = defaultdict(list)
+    moments: dict[str, Counter[str]] = defaultdict(Counter)
     for one in results:
         case = Case.parse(one.case)
         if case.kind in KILLS:
-            groups[_place(case.again or case.at)].append(one)
-    lines = [f"| {place} {_cells(found)}" for place, found in sorted(groups.items(), key=lambda one: _order(one[0]))]
-    return "\n".join((f"| killed at {HEAD}", "|---" + RULE, *lines))
+            moment, _, place = _place(case.again or case.at).partition(" ")
+            groups[place].append(one)
+            moments[place][moment] += 1
+    lines = [
+        f"| {place} | {', '.join(str(moments[place][one]) for one in MOMENTS)} {_cells(found)}"
+        for place, found in sorted(groups.items())
+    ]
+    return "\n".join((f"| killed at | {', '.join(MOMENTS)} {HEAD}", "|---|---" + RULE, *lines))
 
 
 def uncovered(results: Iterable[Result]) -> set[str]:
@@ -71,10 +77,6 @@ def _place(at: str) -> str:
     return at.partition(" #")[0]
 
 
-def _order(place: str) -> tuple[str, int]:
-    moment, _, rest = place.partition(" ")
-    return rest, MOMENTS.index(moment)
-
-
 if __name__ == "__main__":
-    print(page(one for name in sys.argv[1:] for one in Kept(Path(name)).results.values()))
+    by_name = {one.case: one for name in sys.argv[1:] for one in Kept(Path(name)).results.values()}
+    print(page(by_name.values()))
