@@ -178,11 +178,11 @@ def open_house(folder: Path) -> Iterator[House]:
 def _lay_out(stage: Stage, port: int, stack: ExitStack) -> None:
     """Each end has a small disk; the terminals reach the server through the cutter, or over the slow link."""
     folder = stage.folder
-    for role in ("terminal", "server"):
-        disk = folder / "disks" / role
+    disks = [disk_of(stage, role) for role in ("terminal", "server")]
+    _put_away_at_the_end(disks, stack)
+    for disk in disks:
         disk.mkdir(parents=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "kioskd", str(disk)], check=True)
-        stack.callback(subprocess.run, ["umount", "--lazy", str(disk)], check=True)
     (folder / "profiles").mkdir()
     (folder / "profiles" / "adopting.yaml").write_text("adopts: factory\nadopts_kvn: 0x01\n")
     usual = _with(folder / "access.yaml", {f"{folder}/access.db": f"{folder}/disks/server/access.db"})
@@ -193,6 +193,14 @@ def _lay_out(stage: Stage, port: int, stack: ExitStack) -> None:
         lossy = config.read_text().replace("host: 127.0.0.1", f"host: {SERVER_ADDRESS}")
         (folder / f"{name}.lossy.yaml").write_text(lossy)
         _with(config, {f"port: {stage.port}, name: {SERVER_NAME}": f"port: {port}, name: {SERVER_NAME}"})
+
+
+def _put_away_at_the_end(disks: list[Path], stack: ExitStack) -> None:
+    """Unmounts the disks when this process ends, whatever ends it: its end of a pipe is closed then."""
+    command = ["sh", "-c", 'cat; umount --lazy "$@"', "disks", *map(str, disks)]
+    keeper = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
+    assert keeper.stdin is not None
+    stack.callback(keeper.stdin.close)
 
 
 def _with(file: Path, changes: dict[str, str]) -> str:
