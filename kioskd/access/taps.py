@@ -136,7 +136,8 @@ async def _rotate(answerer: Answerer, desk: Desk, holdings: Holdings, outcome: s
     assert state.closed is not None
     try:
         await _check_campaign(answerer.office, state.closed.krk.epoch, generation)
-        return await drive(rotate(desk, None, epoch), answerer.answer)
+        rotated = await drive(rotate(desk, None, epoch), answerer.answer)
+        return outcome if (outcome, rotated) == ("not-migrated", "done") else rotated
     except KioskError as wrong:
         if (await _recalled(answerer)).open:
             raise  # it was begun: the next tap finishes it

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from kioskd.errors import KioskError, Malformed
 from kioskd.gp.apdu import INS, MAX_LE, MAX_RESPONSE_BYTES, CommandAPDU, ResponseAPDU
 from kioskd.gp.scp03 import LEVELS
-from kioskd.rekey.asks import Conversation, Elapsed, KeepReport, NoteInDoubt, Transmit
+from kioskd.rekey.relay_asks import Conversation, Elapsed, KeepReport, NoteInDoubt, Transmit
 from kioskd.rekey.wire import End, Report, Script, Step
 
 _PLAIN_CLAS = (0x00, 0x80)

@@ -27,8 +27,8 @@ from kioskd.gp.cplc import canonical_id
 from kioskd.log_fields import MessageId, card_hash, entry, tell
 from kioskd.outcomes import CATALOGUE
 from kioskd.ports import Card, CardReaders, Journal, Panel
-from kioskd.rekey.asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
 from kioskd.rekey.relay import CardSession, RelayPolicy, check, exchange, relay
+from kioskd.rekey.relay_asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
 from kioskd.rekey.wire import (
     End,
     Refuse,
