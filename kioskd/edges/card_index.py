@@ -8,7 +8,8 @@ import sqlalchemy as sql
 
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.campaign import CardRow, OpenCase
-from kioskd.rekey.records import Closed, HandedBack, Intent, Record, Restored
+from kioskd.rekey.notices import HandedBack, Restored
+from kioskd.rekey.records import Closed, Intent, Record
 
 METADATA = sql.MetaData()
 CARDS = sql.Table(

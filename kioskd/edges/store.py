@@ -18,7 +18,8 @@ from kioskd.errors import LeaseLost, Malformed, StoreFailed
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import Campaign
 from kioskd.rekey.labels import Cryptogram
-from kioskd.rekey.records import RECORD_KINDS, HandedBack, Intent, Record, Registered, Restored, fold
+from kioskd.rekey.notices import HandedBack, MoreTries, Restored
+from kioskd.rekey.records import RECORD_KINDS, Intent, Record, Registered, fold
 from kioskd.shape import from_plain, to_plain
 
 T = TypeVar("T")
@@ -268,6 +269,15 @@ def hand_back(connection: sql.Connection, card: CardId, cryptogram: Cryptogram) 
 def note(connection: sql.Connection, card: CardId, record: Record) -> None:
     """Adds a record that needs no lease: it is about the card, not about a script."""
     _add(connection, card, record)
+
+
+def grant_tries(connection: sql.Connection, card: CardId) -> int:
+    """Forgives the INITIALIZE UPDATEs that a card was sent without a session; how many were noted by themselves."""
+    wanted = sql.select(_RECORDS.c.kind, _RECORDS.c.body).where(_RECORDS.c.card == str(card))
+    rows = connection.execute(wanted.order_by(_RECORDS.c.position))
+    state = fold(tuple(_record(kind, body) for kind, body in rows))
+    _add(connection, card, MoreTries(state.next_number - 1))
+    return len(state.greeted)
 
 
 def blocked_cards(connection: sql.Connection) -> tuple[tuple[CardId, str], ...]:

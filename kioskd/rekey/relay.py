@@ -50,6 +50,7 @@ class CardSession:
 
     last_answer: bytes = b""  # the INITIALIZE UPDATE answer that is still open
     last_number: int = 0  # of the scripts run in this connection
+    greeted_by: bytes = b""  # the digest of the last one with an INITIALIZE UPDATE: some cards count each
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ def relay(script: Script, policy: RelayPolicy, session: CardSession) -> Conversa
     elapsed_ms = yield from Elapsed()
     if elapsed_ms > script.deadline_ms:
         return Report(script.number, script.digest, End.LATE, ()), session
-    session = replace(session, last_number=max(session.last_number, script.number))
+    greeted_by = script.digest if _greets(script) else session.greeted_by
+    session = replace(session, last_number=max(session.last_number, script.number), greeted_by=greeted_by)
     return (yield from _run(script, session))
 
 
@@ -137,8 +139,13 @@ def _belongs(script: Script, session: CardSession) -> None:
     changing = any(_changes(step) for step in script.steps)
     _need(not changing or script.number > 0, "a changing script without a number")
     _need(not changing or bool(script.after), "a changing script that names no session")
+    _need(script.digest != session.greeted_by, "a greeting that already ran")
     _need(not script.number or script.number > session.last_number, "a script that already ran")
     _need(not script.after or script.after == session.last_answer, "a script for another session")
+
+
+def _greets(script: Script) -> bool:
+    return any(step.command[1:2] == bytes((INS.INITIALIZE_UPDATE,)) for step in script.steps)
 
 
 def _changes(step: Step) -> bool:

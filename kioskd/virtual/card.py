@@ -279,6 +279,9 @@ class VirtualCard:
             return status(SW.REFERENCED_DATA_NOT_FOUND)
         if stored.tries == 0:
             return status(SW.AUTHENTICATION_BLOCKED)
+        if self.options.greeting_burns:
+            stored = replace(stored, tries=stored.tries - 1)
+            self._keep(self.memory.having(stored))
         if stored.kind == DES_TYPE:
             return self._greeted_by_scp02(stored, command.data)
         size = self.options.challenge_bytes
@@ -330,9 +333,10 @@ class VirtualCard:
             return status(SW.WRONG_LENGTH)
         kvn, host, card = session.greeting
         stored = self.memory.at(kvn)
-        assert stored is not None and stored.tries > 0
+        assert stored is not None
         # One try is spent before anything is compared: whoever pulls the card on seeing a failure has paid for it.
-        self._keep(self.memory.having(replace(stored, tries=stored.tries - 1)))
+        if not self.options.greeting_burns:
+            self._keep(self.memory.having(replace(stored, tries=stored.tries - 1)))
         try:
             channel = session.channel.authenticated(command, host, card)
         except ChannelBroken:

@@ -58,6 +58,7 @@ class CardOptions:
     life_cycle: LifeCycle = LifeCycle.SECURED  # of a new card
     privileges: bytes = bytes.fromhex("9EFE80")  # of the ISD; 82FC80 has neither Card Lock nor Final Application
     tries: int = 10  # wrong EXTERNAL AUTHENTICATEs in a row that block a key set
+    greeting_burns: bool = False  # each INITIALIZE UPDATE spends a try, until an EXTERNAL AUTHENTICATE succeeds
     iin: bytes = bytes.fromhex("0123456789")
     cin: bytes = b""  # empty: made from the serial number
     kdd: bytes = b""  # 10 bytes; empty: made from the serial number

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from kioskd.gp.apdu import INS
+from kioskd.rekey.notices import Blocked
 from kioskd.rekey.profile import FactoryHabit, Order, Profile
-from kioskd.rekey.records import Audit, Blocked, Closed, Found, KrkTrust, Purpose
+from kioskd.rekey.records import Audit, Closed, Found, KrkTrust, Purpose
 from kioskd.rekey.wire import End, Report, Script
 from kioskd.virtual.card_options import CardOptions
 from tests.cards.matrix import DES
@@ -37,6 +38,10 @@ HABITS = {
         CardOptions(scp=2, scp_i=0x35, chains_errors=True),
     ),
     "refuses DELETE of the session's own set": (Profile(), CardOptions(own_set_stays=True)),
+    "INITIALIZE UPDATE spends attempts": (
+        Profile(greeting_tries=14),
+        CardOptions(tries=14, greeting_burns=True),
+    ),
     "all-zero diversification data": (Profile(), CardOptions(kdd=bytes(10))),
     "drops": DROPS,
     "fills a slot": FILLS,

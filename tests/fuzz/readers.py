@@ -18,8 +18,9 @@ from kioskd.rekey.ceremony import Act, Approval, Custodian, Detail, Founded, Pol
 from kioskd.rekey.kms_wire import Asking, Papers
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.master_bundle import MasterBundle, MasterHeader
+from kioskd.rekey.notices import Blocked, Greeted, HandedBack, MoreTries, Restored
 from kioskd.rekey.papers import read_paper, write_paper
-from kioskd.rekey.records import RECORD_KINDS, Blocked, HandedBack, Intent, Restored
+from kioskd.rekey.records import RECORD_KINDS, Intent
 from kioskd.rekey.relay import Forbidden, RelayPolicy, check
 from kioskd.rekey.statement import Reliance, Statement
 from kioskd.rekey.trace import TracedCommand
@@ -206,7 +207,8 @@ def _records() -> tuple[bytes, ...]:
     world.run()
     rows = [one for card in world.cards for one in card.records()]
     cryptogram = next(one.cryptogram for one in rows if isinstance(one, Intent) and one.cryptogram)
-    by_kind = {type(one): one for one in (*rows, Blocked("lost"), Restored(1), HandedBack(cryptogram))}
+    noted = (Blocked("lost"), Restored(1), HandedBack(cryptogram), Greeted(0x3E, "k1", 2), MoreTries(2))
+    by_kind = {type(one): one for one in (*rows, *noted)}
     names = {kind: name for name, kind in RECORD_KINDS.items()}
     assert set(by_kind) == set(names)
     return tuple(json.dumps([names[kind], None, json.dumps(to_plain(one))]).encode() for kind, one in by_kind.items())

@@ -91,6 +91,7 @@ card:
   life_cycle: 127
   privileges: "82FC80"
   tries: 3
+  greeting_burns: true
   iin: "01"
   cin: "02"
   kdd: "00000000000000000001"
