@@ -12,6 +12,7 @@ from kioskd.rekey.evidence import Subject
 from kioskd.rekey.facts import Facts, identify
 from kioskd.rekey.holding import Holdings
 from kioskd.rekey.issue import Target, issue
+from kioskd.rekey.listing import list_domains
 from kioskd.rekey.profile import Lock, domains
 from kioskd.rekey.profile_choice import of_facts, of_record
 from kioskd.rekey.records import CardState, fold
@@ -88,7 +89,9 @@ async def _replace(answerer: Answerer, facts: Facts, known: CardId | None, atr: 
     if not state.open and state.closed.master.generation != generation:
         await _check_campaign(office, state.closed.krk.epoch, generation)
     outcome = await drive(replace_keys(desk, facts.key_information, generation), answerer.answer)
-    return await _rotate(answerer, desk, holdings, outcome) if office.rotates else outcome
+    if office.rotates:
+        outcome = await _rotate(answerer, desk, holdings, outcome)
+    return await _list(answerer, desk, outcome)
 
 
 async def _recalled(answerer: Answerer) -> CardState:
@@ -112,7 +115,7 @@ async def _adopt(answerer: Answerer, facts: Facts, state: CardState, atr: bytes)
     desk = _desk(answerer, state, facts, atr)
     if not desk.subject.profile.adopts:
         raise TapEnds("unknown-card", str(answerer.known))
-    return await drive(adopt(desk, target), answerer.answer)
+    return await _list(answerer, desk, await drive(adopt(desk, target), answerer.answer))
 
 
 def _due_generation(holdings: Holdings, state: CardState) -> int | None:
@@ -144,6 +147,17 @@ async def _rotate(answerer: Answerer, desk: Desk, holdings: Holdings, outcome: s
         return outcome
 
 
+async def _list(answerer: Answerer, desk: Desk, outcome: str) -> str:
+    """A finished card names the security domains of others, if its profile says so; it is finished whatever it says."""
+    if desk.subject.profile.list_domains and outcome in ("done", "issued", "adopted"):
+        try:
+            listed = await drive(list_domains(desk), answerer.answer)
+            log.info("tap %s: %d security domains of others, %s", answerer.tap, len(listed.domains), listed.end.value)
+        except (KioskError, TapEnds) as wrong:
+            log.info("tap %s: its security domains were not read: %s", answerer.tap, wrong)
+    return outcome
+
+
 async def _check_campaign(office: Office, epoch: int, generation: int) -> None:
     """Refuses a card that is not begun outside its campaign's window; a begun card is finished whatever the window."""
     campaign, now = await office.store.campaign(epoch, generation), int(office.now())
@@ -159,7 +173,8 @@ async def _issue(answerer: Answerer, facts: Facts, known: CardId | None, atr: by
     target = await _target(answerer, facts)
     await _admit(answerer, known or facts.card)
     state = await _recalled(answerer)
-    return await drive(issue(_desk(answerer, state, facts, atr), target), answerer.answer)
+    desk = _desk(answerer, state, facts, atr)
+    return await _list(answerer, desk, await drive(issue(desk, target), answerer.answer))
 
 
 async def _target(answerer: Answerer, facts: Facts) -> Target:

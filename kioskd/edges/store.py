@@ -18,7 +18,7 @@ from kioskd.errors import LeaseLost, Malformed, StoreFailed
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import Campaign
 from kioskd.rekey.labels import Cryptogram
-from kioskd.rekey.notices import HandedBack, MoreTries, Restored
+from kioskd.rekey.notices import HandedBack, Listed, MoreTries, Restored
 from kioskd.rekey.records import RECORD_KINDS, Intent, Record, Registered, fold
 from kioskd.shape import from_plain, to_plain
 
@@ -286,6 +286,16 @@ def blocked_cards(connection: sql.Connection) -> tuple[tuple[CardId, str], ...]:
     rows = connection.execute(wanted.order_by(_RECORDS.c.position))
     newest = {card: json.loads(body)["reason"] for card, body in rows}
     return tuple((CardId.parse(card), reason) for card, reason in sorted(newest.items()) if reason)
+
+
+def listed_cards(connection: sql.Connection, card: CardId | None = None) -> tuple[tuple[CardId, Listed], ...]:
+    """What the cards, or that one alone, said last of security domains of others."""
+    wanted = sql.select(_RECORDS.c.card, _RECORDS.c.body).where(_RECORDS.c.kind == "listed")
+    if card is not None:
+        wanted = wanted.where(_RECORDS.c.card == str(card))
+    newest = {row.card: row.body for row in connection.execute(wanted.order_by(_RECORDS.c.position))}
+    found = ((CardId.parse(name), _record("listed", body)) for name, body in sorted(newest.items()))
+    return tuple((one, record) for one, record in found if isinstance(record, Listed))
 
 
 def _add(connection: sql.Connection, card: CardId, record: Record) -> str:

@@ -1,7 +1,9 @@
 """Records that are about a card and not about a script: what befell its store, what operators say, greetings."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
+from kioskd.gp.registry import SecurityDomain
 from kioskd.rekey.labels import Cryptogram
 
 
@@ -40,3 +42,23 @@ class MoreTries:
     """The operators forgive what was greeted so far, up to this script."""
 
     after: int
+
+
+class ListEnd(StrEnum):
+    """How the reading of a card's security domains ended."""
+
+    WHOLE = "whole"
+    CUT = "cut"  # at the bound, or where the card was pulled: there are more
+    REFUSED = "refused"  # by a status word
+    UNREADABLE = "unreadable"
+    FORGED = "forged"  # an answer without a right MAC: it and what came after it is left out
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The security domains of others that a card says it holds."""
+
+    domains: tuple[SecurityDomain, ...]
+    end: ListEnd
+    authentic: bool  # every answer that counts had a right MAC
+    sw: int = 0  # of `refused`

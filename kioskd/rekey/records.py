@@ -17,7 +17,7 @@ from kioskd.gp.cplc import CardId
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.scp03 import Mark
 from kioskd.rekey.labels import Cryptogram
-from kioskd.rekey.notices import Blocked, Greeted, HandedBack, MoreTries, Restored
+from kioskd.rekey.notices import Blocked, Greeted, HandedBack, Listed, MoreTries, Restored
 from kioskd.rekey.wire import End
 
 
@@ -188,7 +188,7 @@ class Closed:
     krk_trust: KrkTrust = KrkTrust.FACTORY
 
 
-Record = Registered | Intent | Found | Closed | Restored | HandedBack | Blocked | Greeted | MoreTries
+Record = Registered | Intent | Found | Closed | Restored | HandedBack | Blocked | Greeted | MoreTries | Listed
 RECORD_KINDS: dict[str, type[Any]] = {
     "blocked": Blocked,
     "restored": Restored,
@@ -199,6 +199,7 @@ RECORD_KINDS: dict[str, type[Any]] = {
     "closed": Closed,
     "greeted": Greeted,
     "more-tries": MoreTries,
+    "listed": Listed,
 }
 
 

@@ -17,12 +17,14 @@ from kioskd.gp.apdu import INS, MAX_LE, SW, CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import DES_TYPE, RESPONSE_MAC, S8_BYTES, SCP02, SCP03, InitializeUpdateAnswer
 from kioskd.gp.keys import BLOCK_BYTES
 from kioskd.gp.life_cycle import LifeCycle
+from kioskd.gp.registry import APPLICATIONS
 from kioskd.gp.scp02 import CHALLENGE_BYTES
 from kioskd.gp.scp02 import SEQUENCE_MAX as SCP02_SEQUENCE_MAX
 from kioskd.gp.scp03 import LEVELS, CardChannel, card_cryptogram, pseudo_random_challenge
 from kioskd.gp.tlv import TLV
 from kioskd.virtual.card_commands import COMMANDS, SEQUENCE_BYTES, Situation, status
 from kioskd.virtual.card_executive import unlocks
+from kioskd.virtual.card_listing import list_domains
 from kioskd.virtual.card_memory import (
     SEQUENCE_MAX,
     CardFile,
@@ -80,6 +82,7 @@ class _Session:
     open_key: Callable[[bytes], bytes] | None = None  # decrypts what PUT KEY carries
     scp: int = SCP03
     unlocked: bool = False  # the executive
+    listed: int = 0  # security domains that GET STATUS has told so far
     waiting: bytes = b""  # the rest of a long answer, with its status word
 
 
@@ -229,6 +232,9 @@ class VirtualCard:
             return self._abort()
         if self.options.executive and plain.ins in (INS.UNLOCK, INS.RELOCK):
             return session.channel.wrap(status(self._turned(plain)))
+        if plain.ins == INS.GET_STATUS and plain.p1 == APPLICATIONS:
+            told, session.listed = list_domains(self.options, plain, session.listed)
+            return told if self.options.bare_more and told.sw == SW.MORE_DATA else session.channel.wrap(told)
         known = plain.ins in COMMANDS
         return session.channel.wrap(self._done(plain) if known else status(SW.INS_NOT_SUPPORTED))
 

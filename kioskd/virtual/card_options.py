@@ -17,6 +17,7 @@ from kioskd.gp.isd import (
 )
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.life_cycle import LifeCycle
+from kioskd.gp.registry import SecurityDomain
 from kioskd.gp.scp03 import R_ENCRYPTION, R_MAC
 
 AES_BYTES = (16, 24, 32)
@@ -52,6 +53,10 @@ class CardOptions:
     zero_kcv: bool = False  # the check value of an AES key is over zeros
     renumbers: bool = True  # PUT KEY may give the new keys another key version number than those that they replace
     others: tuple[KeyEntry, ...] = ()  # keys that are not ours: tokens, DAP, SCP80
+    domains: tuple[SecurityDomain, ...] = ()  # security domains of others
+    lists: bool = True  # GET STATUS tells them; else 6A86
+    page: int = 0  # so many in one answer, then 6310; 0: all in one
+    bare_more: bool = False  # 6310 comes without a response MAC
     aid: bytes = ISD_AID
     cplc: bool = True
     globalplatform: bool = True  # False: some other card, on which SELECT finds nothing

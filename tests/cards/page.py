@@ -25,6 +25,7 @@ FIELDS = (
     ("order", "`delete-first`, `renumber`, `install-first`; a second attempt is always delete-first"),
     ("deletes, renumbers", "whether the card has DELETE of keys; whether PUT KEY may change the key version number"),
     ("adopts, adopts_kvn", "the known set of cards from elsewhere, by its name in the vault, and where it is"),
+    ("list_domains", "after a card is finished, two more round trips: it names the security domains of others"),
     (
         "greeting_tries",
         "INITIALIZE UPDATEs without a session that block a set, where each costs one; 0: none does",
@@ -60,6 +61,9 @@ QUIRKS = (
     Quirk("61xx", "15", "GET RESPONSE with class 00 until it is whole", f"{HABIT}::test_a_cut_anywhere_is_repaired"),
     Quirk("6Cxx", "16", "the same bytes again with that Le, once", f"{HABIT}::test_a_cut_anywhere_is_repaired"),
     Quirk("wrong card cryptogram", "11", "stop before EXTERNAL AUTHENTICATE, charge terminal and card", f"{HABIT}::test_a_card_that_does_not_hold_the_known_set_is_not_adopted_and_not_tried_twice"),
+    Quirk("6310 paging of GET STATUS", "16", "the next page, at most four answers and 32 domains; `kioskd access domains` shows them", "tests/cards/test_domains.py::test_no_more_than_the_bound_is_read_and_the_list_says_so"),
+    Quirk("6310 without response MAC", "24", "that answer and what came after it is left out, and the list says so", "tests/cards/test_domains.py::test_an_answer_that_comes_without_its_mac_is_left_out"),
+    Quirk("GET STATUS refused", "-", "the card is finished all the same, and told of", "tests/cards/test_domains.py::test_a_card_that_refuses_is_finished_and_told_of"),
     Quirk("INITIALIZE UPDATE alone spends attempts", "section 2", "`greeting_tries`: each is written down before it leaves; half of them is kept back, one terminal spends at most a quarter (K215)", "tests/cards/test_tries.py::test_no_cut_repeated_for_ever_spends_more_than_half_of_any_sets_tries"),
     Quirk("AES-256 sizes", "9", "all three sizes in every cell of the matrix", "tests/cards/test_matrix.py::test_a_cell_runs_to_its_end"),
     Quirk("counter moves on commands without data", "13", "SCP03 counts every command", "tests/gp/test_scp03.py::test_a_command_without_data_counts"),
@@ -130,5 +134,5 @@ def _quirks() -> list[str]:
         *(f"| {one.what} | {one.where} | {one.rule} | `{one.test}` |" for one in QUIRKS),
         "",
         "Not done: extended length (none of our commands needs it); a second try without Le on T=0 readers that answer",
-        "6E00; 6310 paging of GET STATUS; a list of foreign security domains; answers above 256 bytes.",
+        "6E00; answers above 256 bytes.",
     ]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kioskd.gp.apdu import INS
+from kioskd.gp.registry import SecurityDomain
 from kioskd.rekey.notices import Blocked
 from kioskd.rekey.profile import FactoryHabit, Order, Profile
 from kioskd.rekey.records import Audit, Closed, Found, KrkTrust, Purpose
@@ -41,6 +42,10 @@ HABITS = {
     "INITIALIZE UPDATE spends attempts": (
         Profile(greeting_tries=14),
         CardOptions(tries=14, greeting_burns=True),
+    ),
+    "names security domains of others": (
+        Profile(list_domains=True),
+        CardOptions(domains=(SecurityDomain(bytes(8), 0x0F, b"\x80"), SecurityDomain(bytes(9), 0x0F, b"\x80")), page=1),
     ),
     "all-zero diversification data": (Profile(), CardOptions(kdd=bytes(10))),
     "drops": DROPS,

@@ -51,6 +51,12 @@ def test_no_single_fault_spends_an_attempt_that_is_not_on_record(operation: str)
     assert seen.total > 300 and "append Greeted" in seen.steps
 
 
+def test_no_single_fault_while_a_list_is_read_keeps_a_card_from_being_finished() -> None:
+    seen = explore(scenarios()["replace/names-security-domains-of-others"], 1)
+    assert_unharmed([seen])
+    assert seen.total > 300 and "transmit GET STATUS" in seen.steps and "append Listed" in seen.steps
+
+
 def test_folded_states_are_those_that_single_schedules_end_in() -> None:
     """Schedules drawn by chance and run by themselves, without any folding, end where the exploration has been."""
     scenario, chance = scenarios()[f"replace/{MAIN}"], random.Random(7)

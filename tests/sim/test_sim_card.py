@@ -91,6 +91,10 @@ card:
   life_cycle: 127
   privileges: "82FC80"
   tries: 3
+  domains: [{aid: "A000000151535041", life_cycle: 15, privileges: "80"}]
+  lists: false
+  page: 2
+  bare_more: true
   greeting_burns: true
   iin: "01"
   cin: "02"
