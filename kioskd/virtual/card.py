@@ -165,19 +165,21 @@ class VirtualCard:
     # --- the card manager ---------------------------------------------------------------------------------------
 
     def _in_parts(self, command: CommandAPDU) -> ResponseAPDU:
-        """The answer, or its first 256 bytes and how many wait for GET RESPONSE."""
+        """The answer, or its first part and how many wait for GET RESPONSE."""
         if not self.options.globalplatform:
             return status(SW.NOT_FOUND if command.ins == INS.SELECT else SW.INS_NOT_SUPPORTED)
+        if self.options.refuses_le and command.data and command.le is not None:
+            return ResponseAPDU(b"", self.options.refuses_le)
         answer = self._answer(command).encode()
         size = len(answer) - 2
         if self._wants_another_le(command, size):
             return ResponseAPDU(b"", 0x6C00 | size)
-        first = 0 if self.options.t0 and size and command.ins != INS.GET_RESPONSE else MAX_LE
+        first = 0 if self.options.t0 and size and command.ins != INS.GET_RESPONSE else self.options.part
         if size <= first:
             return ResponseAPDU.decode(answer)
         self._session.waiting = answer[first:]
         left = len(self._session.waiting) - 2
-        return ResponseAPDU(answer[:first], 0x6100 | min(left, MAX_LE) % MAX_LE)
+        return ResponseAPDU(answer[:first], 0x6100 | min(left, self.options.part) % MAX_LE)
 
     def _wants_another_le(self, command: CommandAPDU, size: int) -> bool:
         """Whether a plain read is answered 6Cxx: the habit of some cards of T=0."""

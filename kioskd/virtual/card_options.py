@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kioskd.gp.apdu import MAX_LE
 from kioskd.gp.isd import (
     AES_TYPE,
     DES_TYPE,
@@ -45,7 +46,9 @@ class CardOptions:
     factory_fills: bool = False  # the factory set takes one of the slots
     chains_errors: bool = False  # SCP02: the chain of response MACs goes through error words, which carry no MAC, too
     executive: bool = False  # it has an executive: SEAL, UNLOCK, RELOCK, and a fourth key in a set
-    t0: bool = False  # every answer with data comes in two parts: 61xx, then GET RESPONSE
+    t0: bool = False  # every answer with data comes in parts: 61xx, then GET RESPONSE
+    part: int = MAX_LE  # so many bytes of a longer answer come at once
+    refuses_le: int = 0  # the status word for a command with data and Le, such as 6E00 on a reader of T=0; 0: none
     exact_le: bool = False  # a plain read with another Le than its answer's length is answered 6Cxx
     empty_keys: bool = False  # GET DATA E0 gives an empty template
     deletes: bool = True  # it has DELETE of keys
@@ -77,6 +80,8 @@ class CardOptions:
             raise ValueError(f"i={self.scp_i:02X}: a card of SCP02 has i 15, 35, 55 or 75")
         if self.scp == SCP03 and self.scp_i & ~S16 not in _SPOKEN_I:
             raise ValueError(f"i={self.scp_i:02X}: a card has i 00, 10, 20, 30, 60 or 70, and 01 more for S16")
+        if not 1 <= self.part <= MAX_LE:
+            raise ValueError(f"part: {self.part} bytes, from 1 to {MAX_LE}")
         if len(self.privileges) != 3 or not self.tries >= 1 or not self.slots >= 1:
             raise ValueError("a card has 3 bytes of privileges, at least one try and at least one slot")
 

@@ -59,6 +59,9 @@ QUIRKS = (
     Quirk("SCP02: error words in the chain of response MACs, or not", "-", "both chains are followed; an error stays hearsay", "tests/gp/test_scp02.py::test_errors_are_hearsay_and_the_chain_goes_on_whether_the_card_chains_them_or_not"),
     Quirk("all-zero diversification data", "section 2", "no id is made of it; CPLC, IIN and CIN, then CF", f"{HABIT}::test_a_card_is_issued_and_replaced_whatever_its_factory_set_does"),
     Quirk("61xx", "15", "GET RESPONSE with class 00 until it is whole", f"{HABIT}::test_a_cut_anywhere_is_repaired"),
+    Quirk("answers above 256 bytes", "section 2", "at most 8 GET RESPONSEs and 1024 bytes; one response MAC is over all parts; 128 keys of key information", "tests/rekey/test_exchange.py::test_one_response_mac_is_over_all_parts"),
+    Quirk("a card that sends 61xx for ever", "-", "given up at the bound: the answer is its status word", "tests/rekey/test_exchange.py::test_a_card_that_goes_on_for_ever_is_asked_no_more_than_the_bound"),
+    Quirk("T=0: 6E00 or 6700 because of Le", "14", "SELECT, GET DATA in the clear and INITIALIZE UPDATE again without Le, once; then every command with data goes without it from the start, so that no change is sent twice", "tests/rekey/test_exchange.py::test_what_changes_a_card_of_t0_is_sent_once"),
     Quirk("6Cxx", "16", "the same bytes again with that Le, once", f"{HABIT}::test_a_cut_anywhere_is_repaired"),
     Quirk("wrong card cryptogram", "11", "stop before EXTERNAL AUTHENTICATE, charge terminal and card", f"{HABIT}::test_a_card_that_does_not_hold_the_known_set_is_not_adopted_and_not_tried_twice"),
     Quirk("6310 paging of GET STATUS", "16", "the next page, at most four answers and 32 domains; `kioskd access domains` shows them", "tests/cards/test_domains.py::test_no_more_than_the_bound_is_read_and_the_list_says_so"),
@@ -133,6 +136,5 @@ def _quirks() -> list[str]:
         "|---|---|---|---|",
         *(f"| {one.what} | {one.where} | {one.rule} | `{one.test}` |" for one in QUIRKS),
         "",
-        "Not done: extended length (none of our commands needs it); a second try without Le on T=0 readers that answer",
-        "6E00; answers above 256 bytes.",
+        "Not done: extended length (none of our commands needs it).",
     ]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kioskd.gp.apdu import INS
+from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.registry import SecurityDomain
 from kioskd.rekey.notices import Blocked
 from kioskd.rekey.profile import FactoryHabit, Order, Profile
@@ -39,6 +40,11 @@ HABITS = {
         CardOptions(scp=2, scp_i=0x35, chains_errors=True),
     ),
     "refuses DELETE of the session's own set": (Profile(), CardOptions(own_set_stays=True)),
+    "T=0, refuses Le (6E00)": (Profile(), CardOptions(t0=True, refuses_le=0x6E00)),
+    "key information above 256 bytes": (
+        Profile(),
+        CardOptions(others=tuple(KeyEntry(kid, 1 + kid // 8, ((0x88, 16),)) for kid in range(60))),
+    ),
     "INITIALIZE UPDATE spends attempts": (
         Profile(greeting_tries=14),
         CardOptions(tries=14, greeting_burns=True),

@@ -15,9 +15,10 @@ from kioskd.gp.apdu import INS
 from kioskd.gp.executive import STATE_TAG
 from kioskd.ports import Store, Vault
 from kioskd.rekey.asks import Ask, Conversation, Elapsed, KeepReport, NoteInDoubt, Transmit
+from kioskd.rekey.exchange import exchange
 from kioskd.rekey.profile import Lock
 from kioskd.rekey.records import Intent
-from kioskd.rekey.relay import CardSession, RelayPolicy, exchange, relay
+from kioskd.rekey.relay import CardSession, RelayPolicy, relay
 from kioskd.rekey.tries import spent
 from kioskd.rekey.wire import WIRE_VERSION, CardReport, End, Head, Report, Script, Tap
 from tests.faults.halves import StoreHalf, VaultHalf
@@ -54,6 +55,7 @@ class TapRun:
     pulled: bool = False
     late: bool = False
     restored: bool = False
+    bare: bool = False  # commands with data go without Le
     _over: bool = False
     _looked: int = 0
     _in_relay: bool = False
@@ -94,7 +96,7 @@ class TapRun:
             self.settle(one)
         head = Head(WIRE_VERSION, self.terminal, 1, f"tap-{self.world.drawn}", 2, 0, "")
         tap = Tap(head, self.scenario.purpose, answers, pending)
-        line = Line(self)
+        line = Line(self, CardSession(bare=self.bare))
         return cast(str, finish(converse(self.office(), self.terminal, self.scenario.role, tap, line)))
 
     def office(self) -> Office:
@@ -175,7 +177,8 @@ class TapRun:
             raise TapEnds("card-pulled")
         answers = []
         for command in self.scenario.identify:
-            answers.append(self._follow(exchange(command)) or b"")
+            raw, self.bare = self._follow(exchange(command, self.bare))
+            answers.append(raw or b"")
         return tuple(answers)
 
     def _follow(self, conversation: Conversation[Any]) -> Any:

@@ -80,6 +80,8 @@ card:
   executive: true
   deletes: false
   t0: true
+  part: 100
+  refuses_le: 0x6E00
   exact_le: true
   empty_keys: true
   layouts: [true]
