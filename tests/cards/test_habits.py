@@ -8,7 +8,7 @@ from kioskd.gp.apdu import INS
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.registry import SecurityDomain
 from kioskd.rekey.notices import Blocked
-from kioskd.rekey.profile import FactoryHabit, Order, Profile
+from kioskd.rekey.profile import FactoryHabit, Lock, Order, Profile
 from kioskd.rekey.records import Audit, Closed, Found, KrkTrust, Purpose
 from kioskd.rekey.wire import End, Report, Script
 from kioskd.virtual.card_options import CardOptions
@@ -38,6 +38,10 @@ HABITS = {
     "SCP02 with response MAC, chains error words": (
         Profile(**DES | {"level": 0x13}),
         CardOptions(scp=2, scp_i=0x35, chains_errors=True),
+    ),
+    "SCP02 with response MAC, executive": (
+        Profile(**DES | {"level": 0x13}, lock=Lock.EXECUTIVE),
+        CardOptions(scp=2, scp_i=0x35, executive=True),
     ),
     "refuses DELETE of the session's own set": (Profile(), CardOptions(own_set_stays=True)),
     "T=0, refuses Le (6E00)": (Profile(), CardOptions(t0=True, refuses_le=0x6E00)),
