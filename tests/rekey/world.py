@@ -255,13 +255,17 @@ class Kiosk:
             ask = next(asking)
             while True:
                 assert isinstance(ask, Transmit)
-                raw = self.world.card.transmit(ask.command)
+                raw = self.read(ask.command)
                 ask = asking.send(raw)
         except StopIteration as end:
             answer, bare = end.value
             self.session = replace(self.session, bare=bare)
             assert isinstance(answer, bytes)
             return answer
+
+    def read(self, command: bytes) -> bytes:
+        """One plain command to the card."""
+        return self.world.card.transmit(command)
 
     async def run(self, script: Script, fence: int) -> Report:
         """Runs a script in the relay, and perhaps lies about it."""
