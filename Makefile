@@ -5,7 +5,7 @@
 # make claims  docs/claims.md: each claim's tests, run;  make docs  pages, pictures, manual pages, completion
 # make setup   what the others need, done by each of them;  make lock  new pins
 #
-# PYTHON=... chooses the interpreter for the virtual environment (3.11 to 3.13).
+# PYTHON=... chooses the interpreter for the virtual environment (3.11 to 3.13); TWO= runs `make test` in one process.
 
 PYTHON ?= python3
 UV ?= uv
@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCKS := lock/build.txt lock/dev.txt
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+# A file is run by one process, in the order of the files: what a file sets up for all its tests is set up once.
+TWO ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 export PYTHONDONTWRITEBYTECODE ?= 1
 MAKEFLAGS += --no-print-directory
@@ -35,7 +37,7 @@ demo: setup
 	@$(BIN)/python -m kioskd demo $(if $(KEEP),--keep) $(if $(VAULT),--vault $(VAULT))
 
 test: setup
-	@$(PYTEST)
+	@$(PYTEST) $(TWO)
 
 check: setup
 	@$(MAKE) -j2 --output-sync=target style pure

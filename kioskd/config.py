@@ -204,7 +204,7 @@ def load_terminal(path: Path) -> TerminalConfig:
             proxy_address(config.server.proxy)
         except BadConfiguration as wrong:
             raise _wrong(path, "server.proxy", str(wrong)) from wrong
-    _check_tls(path, config.tls)
+    _check_tls(path, config.tls, "; a new terminal gets it by `kioskctl enrol`")
     for key, text in (("journal", config.journal), ("socket", config.socket)):
         _check_folder(path, key, text)
     _check_policy(path, config.policy)
@@ -329,9 +329,9 @@ def _check_policy(path: Path, policy: PolicySection) -> None:
                 raise _wrong(path, key, reason)
 
 
-def _check_tls(path: Path, tls: TlsSection) -> None:
-    _check_readable(path, "tls.ca", tls.ca)
-    _check_readable(path, "tls.certificate", tls.certificate)
+def _check_tls(path: Path, tls: TlsSection, absent: str = "") -> None:
+    _check_readable(path, "tls.ca", tls.ca, absent)
+    _check_readable(path, "tls.certificate", tls.certificate, absent)
     _check_private(path, "tls.key", tls.key)
 
 
@@ -373,10 +373,12 @@ def _check_absolute(path: Path, key: str, text: str) -> Path:
     return file_of(text)
 
 
-def _check_readable(path: Path, key: str, text: str) -> None:
+def _check_readable(path: Path, key: str, text: str, absent: str = "") -> None:
     file = _check_absolute(path, key, text)
     try:
         file.read_bytes()
+    except FileNotFoundError as wrong:
+        raise _wrong(path, key, f"{file} cannot be read: {wrong.strerror}{absent}") from wrong
     except OSError as wrong:
         raise _wrong(path, key, f"{file} cannot be read: {wrong.strerror}") from wrong
 

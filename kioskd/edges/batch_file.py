@@ -171,7 +171,8 @@ def _resize(connection: sqlite3.Connection, path: Path, wanted: int) -> None:
 def _content(connection: sqlite3.Connection) -> BatchContent:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != SCHEMA_VERSION:
-        raise ValueError(f"is of version {version}, this software writes {SCHEMA_VERSION}")
+        advice = "install the kioskd again that wrote it"
+        raise ValueError(f"is of version {version}, this software knows {SCHEMA_VERSION}: {advice}")
     name, wanted = connection.execute("SELECT name, wanted FROM batch").fetchone()
     rows = (CardRow(*row) for row in connection.execute(_ROWS))
     return BatchContent(name, wanted, tuple(_typed(row) for row in rows))

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sql
 
-from kioskd.edges.card_index import METADATA, open_cases, row_of
+from kioskd.edges.card_index import open_cases, row_of
+from kioskd.edges.tables import CAMPAIGNS
 from kioskd.errors import BadBundle, CampaignOver, UsedBefore
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import Campaign
@@ -14,14 +15,6 @@ from kioskd.rekey.records import Intent, Purpose
 from kioskd.shape import from_plain, to_plain
 
 Connection = sql.Connection
-
-CAMPAIGNS = sql.Table(
-    "campaigns",
-    METADATA,
-    sql.Column("id", sql.String, primary_key=True),
-    sql.Column("state", sql.String, nullable=False),
-    sql.Column("body", sql.Text, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)

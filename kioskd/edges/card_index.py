@@ -6,24 +6,12 @@ what each card holds. The records remain the truth; the index can be made again 
 
 import sqlalchemy as sql
 
+from kioskd.edges.tables import CARDS
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.campaign import CardRow, OpenCase
 from kioskd.rekey.notices import HandedBack, Restored
 from kioskd.rekey.records import Closed, Intent, Record
 
-METADATA = sql.MetaData()
-CARDS = sql.Table(
-    "cards",
-    METADATA,
-    sql.Column("card", sql.String, primary_key=True),
-    sql.Column("last", sql.Integer, nullable=False),  # the newest script's number
-    sql.Column("settled", sql.Integer, nullable=False),  # the number up to which everything is proven
-    sql.Column("epoch", sql.Integer, nullable=False),  # of the proven replacement set; 0: none yet
-    sql.Column("sent_epoch", sql.Integer, nullable=False),  # of a replacement set that was sent since; 0: none
-    sql.Column("generation", sql.Integer, nullable=False),
-    sql.Column("kvn", sql.Integer, nullable=False),
-    sql.Column("install", sql.Integer, nullable=False),
-)
 _NEW = {"last": 0, "settled": 0, "epoch": 0, "sent_epoch": 0, "generation": 0, "kvn": 0, "install": 0}
 _ROW = sql.select(CARDS).where(CARDS.c.card == sql.bindparam("one"))
 _ADD = CARDS.insert()

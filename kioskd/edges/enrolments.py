@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sql
 
-from kioskd.edges.card_index import METADATA
+from kioskd.edges.tables import CERTIFICATES, CODES, REVOCATIONS
 from kioskd.errors import EnrolmentRefused
 
 T = TypeVar("T")
@@ -21,42 +21,11 @@ ATTEMPTS = 5
 RENEWALS = 8
 """How often one certificate may be renewed: a terminal asks again when an answer was lost."""
 
-_CODES = sql.Table(
-    "enrolment_codes",
-    METADATA,
-    sql.Column("entry", sql.String, primary_key=True),
-    sql.Column("name", sql.String, nullable=False, index=True),
-    sql.Column("role", sql.String, nullable=False),
-    sql.Column("salt", sql.LargeBinary, nullable=False),
-    sql.Column("digest", sql.LargeBinary, nullable=False),
-    sql.Column("until", sql.BigInteger, nullable=False),
-    sql.Column("attempts", sql.Integer, nullable=False),
-    sql.Column("used", sql.BigInteger, nullable=False),  # when; 0: not yet
-)
-_CERTIFICATES = sql.Table(
-    "certificates",
-    METADATA,
-    sql.Column("serial", sql.String, primary_key=True),
-    sql.Column("name", sql.String, nullable=False, index=True),
-    sql.Column("role", sql.String, nullable=False),
-    sql.Column("begin", sql.BigInteger, nullable=False),
-    sql.Column("until", sql.BigInteger, nullable=False),
-    sql.Column("renewals", sql.Integer, nullable=False),
-    sql.Column("revoked", sql.BigInteger, nullable=False),  # when; 0: not
-)
-_REVOCATIONS = sql.Table(
-    "revocations",
-    METADATA,
-    # Only ever added to: their number tells whether anything has changed.
-    sql.Column("position", sql.Integer, primary_key=True, autoincrement=True),
-    sql.Column("name", sql.String, nullable=False),
-    sql.Column("at", sql.BigInteger, nullable=False),
-)
-_COUNT = sql.select(sql.func.count()).select_from(_REVOCATIONS)
-_GOOD = sql.select(_CERTIFICATES.c.serial).where(
-    _CERTIFICATES.c.serial == sql.bindparam("serial"),
-    _CERTIFICATES.c.name == sql.bindparam("name"),
-    _CERTIFICATES.c.revoked == 0,
+_COUNT = sql.select(sql.func.count()).select_from(REVOCATIONS)
+_GOOD = sql.select(CERTIFICATES.c.serial).where(
+    CERTIFICATES.c.serial == sql.bindparam("serial"),
+    CERTIFICATES.c.name == sql.bindparam("name"),
+    CERTIFICATES.c.revoked == 0,
 )
 
 
@@ -102,51 +71,49 @@ def serial_text(number: int) -> str:
 
 def add_entry(connection: Connection, entry: Entry) -> None:
     """Keeps the hash of a new code; an older code for the same name that was not used is gone."""
-    older = (_CODES.c.name == entry.name) & (_CODES.c.used == 0)
-    connection.execute(_CODES.delete().where(older | (_CODES.c.entry == entry.entry)))
-    connection.execute(_CODES.insert().values(**_columns(entry)))
+    older = (CODES.c.name == entry.name) & (CODES.c.used == 0)
+    connection.execute(CODES.delete().where(older | (CODES.c.entry == entry.entry)))
+    connection.execute(CODES.insert().values(**_columns(entry)))
 
 
 def charge_attempt(connection: Connection, entry: str, now: int) -> Entry | None:
     """Counts an attempt with a code before it is looked at; None if there is no such entry that is still good."""
-    good = (_CODES.c.entry == entry) & _usable(now)
-    changed = connection.execute(_CODES.update().where(good).values(attempts=_CODES.c.attempts + 1))
+    good = (CODES.c.entry == entry) & _usable(now)
+    changed = connection.execute(CODES.update().where(good).values(attempts=CODES.c.attempts + 1))
     return _entry(connection, entry) if changed.rowcount == 1 else None
 
 
 def give_back_attempt(connection: Connection, entry: str) -> None:
     """The code was right and something else was wrong: it may be used again."""
-    connection.execute(_CODES.update().where(_CODES.c.entry == entry).values(attempts=_CODES.c.attempts - 1))
+    connection.execute(CODES.update().where(CODES.c.entry == entry).values(attempts=CODES.c.attempts - 1))
 
 
 def redeem(connection: Connection, entry: Entry, given: Given, now: int) -> None:
     """Ends a code whose attempt is charged and writes its certificate down; `EnrolmentRefused` if another was first."""
-    mine = (
-        (_CODES.c.entry == entry.entry) & (_CODES.c.salt == entry.salt) & (_CODES.c.used == 0) & (_CODES.c.until > now)
-    )
-    if connection.execute(_CODES.update().where(mine).values(used=now)).rowcount != 1:
+    mine = (CODES.c.entry == entry.entry) & (CODES.c.salt == entry.salt) & (CODES.c.used == 0) & (CODES.c.until > now)
+    if connection.execute(CODES.update().where(mine).values(used=now)).rowcount != 1:
         raise EnrolmentRefused("the code was used or withdrawn meanwhile")
-    connection.execute(_CERTIFICATES.insert().values(**_columns(given)))
+    connection.execute(CERTIFICATES.insert().values(**_columns(given)))
 
 
 def renew(connection: Connection, serial: str, name: str, given: Given) -> None:
     """Writes the certificate down that follows another; `EnrolmentRefused` if that one is not here, or spent."""
     mine = (
-        (_CERTIFICATES.c.serial == serial)
-        & (_CERTIFICATES.c.name == name)
-        & (_CERTIFICATES.c.revoked == 0)
-        & (_CERTIFICATES.c.renewals < RENEWALS)
+        (CERTIFICATES.c.serial == serial)
+        & (CERTIFICATES.c.name == name)
+        & (CERTIFICATES.c.revoked == 0)
+        & (CERTIFICATES.c.renewals < RENEWALS)
     )
-    changed = connection.execute(_CERTIFICATES.update().where(mine).values(renewals=_CERTIFICATES.c.renewals + 1))
+    changed = connection.execute(CERTIFICATES.update().where(mine).values(renewals=CERTIFICATES.c.renewals + 1))
     if changed.rowcount != 1:
         raise EnrolmentRefused(f"the certificate is revoked, or has been renewed {RENEWALS} times")
-    connection.execute(_CERTIFICATES.insert().values(**_columns(given)))
+    connection.execute(CERTIFICATES.insert().values(**_columns(given)))
 
 
 def given_under(connection: Connection, serial: str, name: str) -> Given | None:
     """The certificate of that serial number and name, if it was given out here."""
-    wanted = (_CERTIFICATES.c.serial == serial) & (_CERTIFICATES.c.name == name)
-    row = connection.execute(sql.select(_CERTIFICATES).where(wanted)).first()
+    wanted = (CERTIFICATES.c.serial == serial) & (CERTIFICATES.c.name == name)
+    row = connection.execute(sql.select(CERTIFICATES).where(wanted)).first()
     return None if row is None else Given(*row)
 
 
@@ -156,29 +123,29 @@ def revoke(connection: Connection, name: str, now: int) -> tuple[int, int]:
     Certificates of that name that are not on record here are refused too. One that is given out later is good.
     """
     # The rows are changed before they are counted: whoever is giving out a certificate meanwhile holds one of them.
-    codes = connection.execute(_CODES.delete().where((_CODES.c.name == name) & (_CODES.c.used == 0))).rowcount
-    live = (_CERTIFICATES.c.name == name) & (_CERTIFICATES.c.revoked == 0)
+    codes = connection.execute(CODES.delete().where((CODES.c.name == name) & (CODES.c.used == 0))).rowcount
+    live = (CERTIFICATES.c.name == name) & (CERTIFICATES.c.revoked == 0)
     count = 0
-    while found := connection.execute(_CERTIFICATES.update().where(live).values(revoked=now)).rowcount:
+    while found := connection.execute(CERTIFICATES.update().where(live).values(revoked=now)).rowcount:
         count += found
-    connection.execute(_REVOCATIONS.insert().values(name=name, at=now))
+    connection.execute(REVOCATIONS.insert().values(name=name, at=now))
     return codes, count
 
 
 def entries(connection: Connection) -> tuple[Entry, ...]:
     """Every code that was made, by name."""
-    return tuple(Entry(*row) for row in connection.execute(sql.select(_CODES).order_by(_CODES.c.name)))
+    return tuple(Entry(*row) for row in connection.execute(sql.select(CODES).order_by(CODES.c.name)))
 
 
 def certificates(connection: Connection) -> tuple[Given, ...]:
     """Every certificate that was given out, by name, oldest first."""
-    order = sql.select(_CERTIFICATES).order_by(_CERTIFICATES.c.name, _CERTIFICATES.c.begin)
+    order = sql.select(CERTIFICATES).order_by(CERTIFICATES.c.name, CERTIFICATES.c.begin)
     return tuple(Given(*row) for row in connection.execute(order))
 
 
 def revoked_names(connection: Connection) -> dict[str, int]:
     """The names that were revoked, and when last."""
-    rows = connection.execute(sql.select(_REVOCATIONS.c.name, _REVOCATIONS.c.at).order_by(_REVOCATIONS.c.position))
+    rows = connection.execute(sql.select(REVOCATIONS.c.name, REVOCATIONS.c.at).order_by(REVOCATIONS.c.position))
     return {row.name: row.at for row in rows}
 
 
@@ -211,11 +178,11 @@ class Revocations:
 
 
 def _usable(now: int) -> sql.ColumnElement[bool]:
-    return (_CODES.c.used == 0) & (_CODES.c.attempts < ATTEMPTS) & (_CODES.c.until > now)
+    return (CODES.c.used == 0) & (CODES.c.attempts < ATTEMPTS) & (CODES.c.until > now)
 
 
 def _entry(connection: Connection, entry: str) -> Entry | None:
-    row = connection.execute(sql.select(_CODES).where(_CODES.c.entry == entry)).first()
+    row = connection.execute(sql.select(CODES).where(CODES.c.entry == entry)).first()
     return None if row is None else Entry(*row)
 
 

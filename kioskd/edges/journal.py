@@ -160,7 +160,10 @@ class SqliteJournal:
             if version == 0:
                 connection.executescript(_SCHEMA)
             elif version != SCHEMA_VERSION:
-                raise sqlite3.OperationalError(f"is of version {version}, this software writes {SCHEMA_VERSION}")
+                advice = "install the kioskd again that wrote it"
+                raise sqlite3.OperationalError(
+                    f"is of version {version}, this software knows {SCHEMA_VERSION}: {advice}"
+                )
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise sqlite3.DatabaseError(f"is damaged: {found.splitlines()[0]}")

@@ -5,6 +5,7 @@ One worker thread owns the connection, so that calls are serialised; every trans
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -13,7 +14,8 @@ import sqlalchemy as sql
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from kioskd.edges.campaigns import check_begin, covering
-from kioskd.edges.card_index import CARDS, METADATA, index
+from kioskd.edges.card_index import index
+from kioskd.edges.tables import CARDS, CHARGES, HEAD, IDS, LEASES, METADATA, RECORDS, VERSION
 from kioskd.errors import LeaseLost, Malformed, StoreFailed
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import Campaign
@@ -23,55 +25,22 @@ from kioskd.rekey.records import RECORD_KINDS, Intent, Record, Registered, fold
 from kioskd.shape import from_plain, to_plain
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 _KIND_NAMES = {kind: name for name, kind in RECORD_KINDS.items()}
 
-_METADATA = METADATA
-_IDS = sql.Table(
-    "card_ids",
-    _METADATA,
-    sql.Column("id", sql.String, primary_key=True),
-    sql.Column("card_kind", sql.String, nullable=False),
-    sql.Column("card_value", sql.LargeBinary, nullable=False),
-)
-_RECORDS = sql.Table(
-    "records",
-    _METADATA,
-    sql.Column("position", sql.Integer, primary_key=True, autoincrement=True),
-    sql.Column("card", sql.String, nullable=False, index=True),
-    sql.Column("kind", sql.String, nullable=False),
-    # The script number of an intent and NULL elsewhere: two conversations cannot both write script 7.
-    sql.Column("intent", sql.Integer, nullable=True),
-    sql.Column("body", sql.Text, nullable=False),
-    sql.UniqueConstraint("card", "intent"),
-)
-_LEASES = sql.Table(
-    "leases",
-    _METADATA,
-    sql.Column("card", sql.String, primary_key=True),
-    sql.Column("fence", sql.Integer, nullable=False),
-    sql.Column("terminal", sql.String, nullable=False),
-    sql.Column("tap", sql.String, nullable=False),
-)
-_CHARGES = sql.Table(
-    "charges",
-    _METADATA,
-    sql.Column("terminal", sql.String, primary_key=True),
-    sql.Column("card", sql.String, primary_key=True),
-    sql.Column("count", sql.Integer, nullable=False),
-)
 # Made once: SQLAlchemy takes longer to build and to look up a statement than SQLite to run it.
-_FIND_ID = sql.select(_IDS.c.card_kind, _IDS.c.card_value).where(_IDS.c.id == sql.bindparam("one"))
+_FIND_ID = sql.select(IDS.c.card_kind, IDS.c.card_value).where(IDS.c.id == sql.bindparam("one"))
 _FIND_RECORDS = (
-    sql.select(_RECORDS.c.kind, _RECORDS.c.body)
-    .where(_RECORDS.c.card == sql.bindparam("card"))
-    .order_by(_RECORDS.c.position)
+    sql.select(RECORDS.c.kind, RECORDS.c.body)
+    .where(RECORDS.c.card == sql.bindparam("card"))
+    .order_by(RECORDS.c.position)
 )
-_FIND_FENCE = sql.select(_LEASES.c.fence).where(_LEASES.c.card == sql.bindparam("card"))
-_FIND_CHARGES = sql.select(_CHARGES.c.count).where(
-    _CHARGES.c.terminal == sql.bindparam("terminal"), _CHARGES.c.card == sql.bindparam("card")
+_FIND_FENCE = sql.select(LEASES.c.fence).where(LEASES.c.card == sql.bindparam("card"))
+_FIND_CHARGES = sql.select(CHARGES.c.count).where(
+    CHARGES.c.terminal == sql.bindparam("terminal"), CHARGES.c.card == sql.bindparam("card")
 )
-_ADD_RECORD, _ADD_LEASE, _ADD_CHARGE = _RECORDS.insert(), _LEASES.insert(), _CHARGES.insert()
+_ADD_RECORD, _ADD_LEASE, _ADD_CHARGE = RECORDS.insert(), LEASES.insert(), CHARGES.insert()
 
 BEGIN_READING, BEGIN_WRITING = "BEGIN", "BEGIN IMMEDIATE"
 RECORDS_KEPT = 512
@@ -84,12 +53,10 @@ class SqlStore:
         self._worker = ThreadPoolExecutor(1, "store")
         self._read: dict[str, Record] = {}  # by their text, which never changes its meaning
         try:
-            self._engine = sql.create_engine(url)
-            if self._engine.dialect.name == "sqlite":
-                _make_sqlite_durable(self._engine)
-            _METADATA.create_all(self._engine)
+            self._engine = engine_of(url)
             self._connection = self._engine.connect()
             with self._connection.begin():
+                _make_tables(self._connection)
                 _make_index(self._connection)
         except (SQLAlchemyError, ImportError, ValueError) as wrong:
             # A URL may hold a password: only its scheme is told. Drivers that are not installed are ImportErrors.
@@ -151,7 +118,7 @@ class SqlStore:
             if present != seen:
                 raise LeaseLost(f"{card}: another conversation became firm (fence {present}, seen {seen})")
             if present:
-                connection.execute(_LEASES.delete().where(_LEASES.c.card == str(card)))
+                connection.execute(LEASES.delete().where(LEASES.c.card == str(card)))
             row = {"card": str(card), "fence": present + 1, "terminal": terminal, "tap": tap}
             connection.execute(_ADD_LEASE, row)
             return present + 1
@@ -164,8 +131,8 @@ class SqlStore:
         def count(connection: sql.Connection) -> int:
             so_far = _charges(connection, terminal, card)
             if so_far:
-                mine = (_CHARGES.c.terminal == terminal) & (_CHARGES.c.card == str(card))
-                connection.execute(_CHARGES.update().where(mine).values(count=so_far + 1))
+                mine = (CHARGES.c.terminal == terminal) & (CHARGES.c.card == str(card))
+                connection.execute(CHARGES.update().where(mine).values(count=so_far + 1))
             else:
                 connection.execute(_ADD_CHARGE, {"terminal": terminal, "card": str(card), "count": 1})
             return so_far + 1
@@ -208,9 +175,15 @@ class SqlStore:
             raise StoreFailed(f"store: {_first_line(wrong)}") from wrong
 
 
-def _make_sqlite_durable(engine: sql.Engine) -> None:
-    """WAL, synchronous FULL, and writing transactions that take the write lock when they begin."""
+def engine_of(url: str) -> sql.Engine:
+    """SQLAlchemy's engine; SQLite by WAL, synchronous FULL, and transactions that lock when they begin to write."""
+    engine = sql.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        _make_sqlite_durable(engine)
+    return engine
 
+
+def _make_sqlite_durable(engine: sql.Engine) -> None:
     def on_connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver's own implicit BEGIN comes too late
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
@@ -223,6 +196,21 @@ def _make_sqlite_durable(engine: sql.Engine) -> None:
     sql.event.listen(engine, "begin", on_begin)
 
 
+def _make_tables(connection: sql.Connection) -> None:
+    """Makes a new store's tables; brings an older one to them. One that a newer kioskd wrote is `StoreFailed`."""
+    tables = set(sql.inspect(connection).get_table_names())
+    if RECORDS.name not in tables:
+        METADATA.create_all(connection)
+        connection.execute(VERSION.insert(), {"version_num": HEAD})
+        return
+    found = connection.execute(sql.select(VERSION.c.version_num)).scalar() if VERSION.name in tables else None
+    if found != HEAD:
+        from kioskd.edges.store_versions import upgrade
+
+        upgrade(connection, found or "before 0001")
+        log.info("the store was brought from version %s to %s", found or "before 0001", HEAD)
+
+
 def _record(kind: str, body: str) -> Record:
     try:
         record: Record = from_plain(RECORD_KINDS[kind], json.loads(body), kind)
@@ -232,24 +220,24 @@ def _record(kind: str, body: str) -> Record:
 
 
 def _register(connection: sql.Connection, record: Registered) -> None:
-    known = sql.select(_IDS.c.id).where(_IDS.c.id.in_([str(one) for one in record.aliases]))
+    known = sql.select(IDS.c.id).where(IDS.c.id.in_([str(one) for one in record.aliases]))
     taken = set(connection.execute(known).scalars())  # an alias may be shared; the first card keeps it
     for one in (record.card, *(alias for alias in record.aliases if str(alias) not in taken)):
         row = {"id": str(one), "card_kind": record.card.kind, "card_value": record.card.value}
-        connection.execute(_IDS.insert().values(**row))
+        connection.execute(IDS.insert().values(**row))
 
 
 def clear_charges(connection: sql.Connection, terminal: str, card: CardId) -> int:
     """Forgives the wrong cryptograms of (terminal, card); how many there were."""
     so_far = _charges(connection, terminal, card)
-    connection.execute(_CHARGES.delete().where(_CHARGES.c.terminal == terminal, _CHARGES.c.card == str(card)))
+    connection.execute(CHARGES.delete().where(CHARGES.c.terminal == terminal, CHARGES.c.card == str(card)))
     return so_far
 
 
 def mark_restored(connection: sql.Connection) -> tuple[int, int]:
     """After a backup was put back: the store's epoch rises, every card is in doubt; the epoch, and how many cards."""
-    cards = list(connection.execute(sql.select(_RECORDS.c.card).distinct()).scalars())
-    known = connection.execute(sql.select(_RECORDS.c.body).where(_RECORDS.c.kind == "restored")).scalars()
+    cards = list(connection.execute(sql.select(RECORDS.c.card).distinct()).scalars())
+    known = connection.execute(sql.select(RECORDS.c.body).where(RECORDS.c.kind == "restored")).scalars()
     epoch = max((json.loads(body)["epoch"] for body in known), default=0) + 1
     for card in cards:
         _add(connection, CardId.parse(card), Restored(epoch))
@@ -258,7 +246,7 @@ def mark_restored(connection: sql.Connection) -> tuple[int, int]:
 
 def hand_back(connection: sql.Connection, card: CardId, cryptogram: Cryptogram) -> bool:
     """Merges a cryptogram out of a terminal's journal; whether it was not here."""
-    wanted = sql.select(_RECORDS.c.kind, _RECORDS.c.body).where(_RECORDS.c.card == str(card))
+    wanted = sql.select(RECORDS.c.kind, RECORDS.c.body).where(RECORDS.c.card == str(card))
     records = tuple(_record(kind, body) for kind, body in connection.execute(wanted))
     if cryptogram in fold(records).krks:
         return False
@@ -282,8 +270,8 @@ def grant_tries(connection: sql.Connection, card: CardId) -> int:
 
 def blocked_cards(connection: sql.Connection) -> tuple[tuple[CardId, str], ...]:
     """The cards that are refused, and why."""
-    wanted = sql.select(_RECORDS.c.card, _RECORDS.c.body).where(_RECORDS.c.kind == "blocked")
-    rows = connection.execute(wanted.order_by(_RECORDS.c.position))
+    wanted = sql.select(RECORDS.c.card, RECORDS.c.body).where(RECORDS.c.kind == "blocked")
+    rows = connection.execute(wanted.order_by(RECORDS.c.position))
     newest = {card: json.loads(body)["reason"] for card, body in rows}
     return tuple((CardId.parse(card), reason) for card, reason in sorted(newest.items()) if reason)
 
@@ -312,9 +300,7 @@ def _make_index(connection: sql.Connection) -> None:
     """Makes the index of a store that an older version wrote."""
     if connection.execute(sql.select(CARDS.c.card).limit(1)).first() is not None:
         return
-    rows = connection.execute(
-        sql.select(_RECORDS.c.card, _RECORDS.c.kind, _RECORDS.c.body).order_by(_RECORDS.c.position)
-    )
+    rows = connection.execute(sql.select(RECORDS.c.card, RECORDS.c.kind, RECORDS.c.body).order_by(RECORDS.c.position))
     for card, kind, body in rows.all():
         index(connection, CardId.parse(card), _record(kind, body))
 

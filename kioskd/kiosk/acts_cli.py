@@ -11,9 +11,11 @@ from kioskd.config import TerminalConfig, load_yaml
 from kioskd.errors import BadConfiguration, KioskError, ServerDown
 from kioskd.kiosk.asking import Asking, Exit, in_path
 from kioskd.kiosk.status_words import reader_lines
+from kioskd.outcomes import outcome
 from kioskd.private_file import write_private
 
 WAIT_S = 60.0
+LINK_S = 5.0
 LOOK_S = 0.2
 
 
@@ -70,7 +72,19 @@ def _undrain(args: argparse.Namespace) -> Exit:
 
 
 def _retry(args: argparse.Namespace) -> Exit:
-    return _do(args.asking, "/link/retry")
+    asking: Asking = args.asking
+    told = asking.post("/link/retry")
+    end = time.monotonic() + LINK_S
+    told["link"] = asking.get("/status")["link"]
+    while not told["link"]["connected"] and time.monotonic() < end:
+        time.sleep(LOOK_S)
+        told["link"] = asking.get("/status")["link"]
+    if told["link"]["connected"]:
+        asking.write(told, ["the link to the access server is up"])
+        return Exit.WELL
+    why = outcome(told["link"]["problem"])
+    asking.write(told, [f"no link after {LINK_S:g} s: {why.technician} {why.advice}"])
+    return Exit.NOT_WELL
 
 
 def _do(asking: Asking, path: str) -> Exit:

@@ -110,7 +110,8 @@ class PrivatePcscd:
         self._workdir = workdir.resolve()
         self._socket = self._workdir / "run" / "pcscd.comm"
         if len(os.fsencode(self._socket)) > LONGEST_SOCKET_PATH:
-            raise ValueError(f"{self._socket} is longer than {LONGEST_SOCKET_PATH} bytes")
+            long = f"{self._socket} is longer than {LONGEST_SOCKET_PATH} bytes"
+            raise PcscdFailed(f"{long}: take a folder with a shorter name, for instance by TMPDIR")
         self._process: subprocess.Popen[bytes] | None = None
         self.slots = tuple(
             VirtualReader(f"{_friendly_name(reader)} 00 {slot:02}", FIRST_PORT + SLOTS_A_READER * reader + slot)

@@ -1,16 +1,13 @@
 """A kiosk with nothing to do: how often it wakes, what it uses and occupies, how fast it is ready; pcscd beside it."""
 
-import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-from typing import Self
 
 import pytest
 
 from kioskd.demo.stage import Stage
+from tests.bench.process_use import Use, here, megabytes, table
 from tests.bench.results import Target, record, spread
 from tests.service.supervised import Supervised
 
@@ -28,29 +25,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """What a process has used so far: times that it woke up by itself, and nanoseconds on a core."""
-
-    wakes: int
-    cpu_ns: int
-
-    @classmethod
-    def of(cls, pid: int) -> Self:
-        """Of all its threads, as the kernel counts."""
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        told = [(task / "status").read_text() for task in tasks]
-        wakes = sum(int(count) for text in told for count in re.findall(r"\nvoluntary_ctxt_switches:\s+(\d+)", text))
-        return cls(wakes, sum(int((task / "schedstat").read_text().split()[0]) for task in tasks))
-
-
-def megabytes(pid: int, file: str, name: str) -> float:
-    """A memory figure of a process, in MB of 1024 kB."""
-    found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)
-    assert found is not None, name
-    return int(found[1]) / 1024
-
-
 def kiosk(stage: Stage) -> Supervised:
     """The kiosk as its unit starts it: with a watchdog to feed."""
     command = ["-m", "kioskd", "kiosk", "--config", f"{stage.folder}/kiosk.yaml"]
@@ -62,7 +36,7 @@ def start_s(stage: Stage) -> tuple[float, float]:
     began = time.monotonic()
     with kiosk(stage) as service:
         service.wait_until_ready()
-        on_cores_s = Use.of(service.process.pid).cpu_ns / 1e9
+        on_cores_s = Use.of(here(service.process.pid)).cpu_ns / 1e9
         return next(when for when, line in service.heard if line == "READY=1") - began, on_cores_s
 
 
@@ -71,20 +45,14 @@ def idle(stage: Stage) -> tuple[list[str], int]:
     with kiosk(stage) as service:
         service.wait_for_status("link up")
         time.sleep(SETTLE_S)
-        processes = {"kiosk": service.process.pid, "pcscd": stage.pcscd.pid}
+        processes = {"kiosk": here(service.process.pid), "pcscd": here(stage.pcscd.pid)}
         fed, since = service.fed(), time.monotonic()
-        before = {name: Use.of(pid) for name, pid in processes.items()}
+        before = {name: Use.of(told) for name, told in processes.items()}
         time.sleep(IDLE_S)
-        after, seconds = {name: Use.of(pid) for name, pid in processes.items()}, time.monotonic() - since
-        rows = [f"{'':<8}{'CPU %':>9}{'wake-ups/s':>12}{'threads':>9}{'VmRSS MB':>10}{'Pss MB':>8}"]
-        for name, pid in processes.items():
-            cpu = (after[name].cpu_ns - before[name].cpu_ns) / 1e7 / seconds
-            wakes = (after[name].wakes - before[name].wakes) / seconds
-            threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
-            resident, own = megabytes(pid, "status", "VmRSS"), megabytes(pid, "smaps_rollup", "Pss")
-            rows.append(f"{name:<8}{cpu:>9.3f}{wakes:>12.2f}{threads:>9}{resident:>10.1f}{own:>8.1f}")
-        wakes = (after["kiosk"].wakes - before["kiosk"].wakes) / seconds
-        resident = megabytes(service.process.pid, "status", "VmRSS")
+        seconds = time.monotonic() - since
+        rows = table(processes, before, seconds)
+        wakes = Use.of(processes["kiosk"]).wakes_a_second(before["kiosk"], seconds)
+        resident = megabytes(processes["kiosk"], "status", "VmRSS")
         targets = [
             Target("wake-ups of the kiosk a second", wakes, 1, "/s").line,
             Target("resident memory of the kiosk, linked (VmRSS)", resident, 50, "MB").line,

@@ -93,6 +93,15 @@ def test_a_terminal_refuses_in_one_sentence_too(house: House, tmp_path: Path, ro
     assert done.stderr in (f"{tmp_path}/it.yaml: tls: is missing\n", f"{tmp_path}/it.yaml: socket: is missing\n")
 
 
+def test_a_kiosk_that_is_not_enrolled_yet_says_how_that_is_done(house: House, tmp_path: Path) -> None:
+    tls = f"{{ca: {house.ca}, certificate: {tmp_path}/kiosk.pem, key: {tmp_path}/kiosk.pem}}"
+    config = f"name: k1\nserver: {{host: h, port: 1}}\ntls: {tls}\njournal: {tmp_path}/j\nsocket: {tmp_path}/s\n"
+    done = check(config, tmp_path, "kiosk")
+    assert (done.returncode, done.stdout) == (2, "")
+    words = "kiosk.pem cannot be read: No such file or directory; a new terminal gets it by `kioskctl enrol`"
+    assert done.stderr == f"{tmp_path}/it.yaml: tls.certificate: {tmp_path}/{words}\n"
+
+
 @pytest.mark.parametrize(
     ("url", "says"), [("foo://u:hunter2@h/d", "foo"), ("postgresql+psycopg://u:hunter2@h:x/d", ""), ("://", "")]
 )

@@ -22,7 +22,16 @@ def demo(tmp_path: Path, *args: str, words: str = "") -> subprocess.CompletedPro
     )
 
 
-def test_the_demo_ends_with_the_proof_and_goes_on_at_a_word(tmp_path: Path) -> None:
+def test_a_folder_whose_name_is_too_long_for_a_socket_is_one_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    told = demo(folder, "--vault", "software")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert re.fullmatch(r"The demo failed: \S+ is longer than 107 bytes: take a folder .* TMPDIR\n", told.stderr)
+
+
+def test_the_demo_ends_with_the_proof_and_goes_on_at_a_word(tmp_path_factory: pytest.TempPathFactory) -> None:
+    tmp_path = tmp_path_factory.mktemp("d")  # a short name: there is a socket below it
     told = demo(tmp_path, "--keep", words="tap\npull\ntap\ncard\nstatus\nnonsense\nquit\n")
     assert told.returncode == 0, told.stdout + told.stderr
     story, kept = told.stdout.split("Everything runs on.", 1)

@@ -180,7 +180,7 @@ def test_a_journal_of_a_later_software_is_left_alone(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 9")
     connection.close()
     before = (tmp_path / "j").read_bytes()
-    with pytest.raises(JournalFailed, match="version 9"):
+    with pytest.raises(JournalFailed, match="version 9, this software knows 1: install the kioskd again that wrote it"):
         SqliteJournal(tmp_path / "j")
     after = sqlite3.connect(tmp_path / "j")
     assert after.execute("PRAGMA user_version").fetchone() == (9,)

@@ -37,7 +37,7 @@ def _end(scenario: Scenario, world: World, ending: Ending, *, links_first: bool)
         outcome, needed = run.run(), needed + 1
         ending.wrong += run.wrong
         at_rest = _finished(scenario, world) or _may_rest(scenario, world)
-    if outcome == "not-armed" and world.state.store_epoch:
+    if outcome in ("not-armed", "nothing-to-do") and world.state.store_epoch:
         at_rest = _arm_newer_epoch(scenario, world, ending)
     ending.needed, ending.taps = max(ending.needed, needed), ending.taps + needed
     ending.wrong += _links(scenario, world)
@@ -50,7 +50,7 @@ def _end(scenario: Scenario, world: World, ending: Ending, *, links_first: bool)
 
 
 def _arm_newer_epoch(scenario: Scenario, world: World, ending: Ending) -> bool:
-    """The store forgot a rotation: the card waits, whole, until the epoch of the KRK that it has is armed."""
+    """The store came back, a KRK is of an epoch that is not armed: the card waits, whole, until that one is."""
     again = rearmed(scenario)
     run = TapRun(again, world, terminal="last")
     run.run()

@@ -234,5 +234,5 @@ def test_a_daemon_that_cannot_start_says_why(root_only: None, tmp_path: Path, mo
 
 
 def test_a_folder_too_deep_for_a_socket_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="longer than 107 bytes"):
+    with pytest.raises(PcscdFailed, match="longer than 107 bytes"):
         PrivatePcscd(tmp_path / ("x" * 100))

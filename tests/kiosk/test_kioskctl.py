@@ -16,6 +16,7 @@ import pytest
 
 from kioskd.demo.stage import Stage
 from kioskd.kiosk.asking import Exit
+from kioskd.outcomes import outcome
 from kioskd.virtual.card import VirtualCard
 
 pytestmark = [pytest.mark.pcscd, pytest.mark.slow, pytest.mark.usefixtures("root_only")]
@@ -124,6 +125,13 @@ def test_the_commands_that_look(kiosk: Place) -> None:
     unknown = kiosk.ctl("case", "00000000")
     assert (unknown.code, unknown.out) == (Exit.WRONG, "")
     assert unknown.err.count("\n") == 1 and unknown.err.startswith("No card here ")
+
+
+def test_a_retry_says_whether_the_link_came_and_what_to_do_if_not(kiosk: Place) -> None:
+    said, why = kiosk.ctl("retry"), outcome("server-down")
+    assert said.code == Exit.NOT_WELL
+    assert said.out == f"no link after 5 s: {why.technician} {why.advice}\n"
+    assert kiosk.ctl("retry", "--json").told["link"] == {"connected": False, "problem": "server-down"}
 
 
 def test_a_drained_kiosk_says_so_until_it_is_undrained(kiosk: Place) -> None:

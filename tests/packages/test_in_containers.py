@@ -33,7 +33,7 @@ def house(made: tuple[dict[str, Path], Path], tmp_path_factory: pytest.TempPathF
     """A kiosk and an access server, installed and running."""
     folder = tmp_path_factory.mktemp("h")
     try:
-        with open_house(folder, *made, cards=4) as opened:
+        with open_house(folder, *made, cards=5) as opened:
             yield opened
     finally:
         run("rm", "-rf", "--one-file-system", str(folder))
@@ -58,6 +58,17 @@ def test_a_kiosk_that_is_stopped_during_a_card_finishes_it_first(house: House) -
     assert house.kiosk.run("systemctl", "show", "--property=Result", "--value", UNIT).strip() == "success"
     house.kiosk.run("systemctl", "start", UNIT)
     house.ready()
+
+
+def test_an_upgrade_during_a_card_finishes_it_first_and_the_kiosk_comes_back(house: House) -> None:
+    house.ready()
+    before = house.main_process()
+    with house.hand(slow=True) as hand:
+        house.insert_half_way(hand)
+        house.kiosk.run("sh", "-c", "dpkg --install /srv/*.deb")
+        assert house.finished(hand)
+    house.ready()
+    assert house.main_process() != before
 
 
 def test_a_kiosk_that_hangs_is_started_anew_and_the_next_tap_resumes_the_card(house: House) -> None:

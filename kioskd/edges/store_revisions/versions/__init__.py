@@ -1,0 +1,1 @@
+"""The revisions. A new one names its predecessor; `HEAD` of tables.py names the last."""
