@@ -261,8 +261,8 @@ def note(connection: sql.Connection, card: CardId, record: Record) -> None:
 
 def grant_tries(connection: sql.Connection, card: CardId) -> int:
     """Forgives the INITIALIZE UPDATEs that a card was sent without a session; how many were noted by themselves."""
-    wanted = sql.select(_RECORDS.c.kind, _RECORDS.c.body).where(_RECORDS.c.card == str(card))
-    rows = connection.execute(wanted.order_by(_RECORDS.c.position))
+    wanted = sql.select(RECORDS.c.kind, RECORDS.c.body).where(RECORDS.c.card == str(card))
+    rows = connection.execute(wanted.order_by(RECORDS.c.position))
     state = fold(tuple(_record(kind, body) for kind, body in rows))
     _add(connection, card, MoreTries(state.next_number - 1))
     return len(state.greeted)
@@ -278,10 +278,10 @@ def blocked_cards(connection: sql.Connection) -> tuple[tuple[CardId, str], ...]:
 
 def listed_cards(connection: sql.Connection, card: CardId | None = None) -> tuple[tuple[CardId, Listed], ...]:
     """What the cards, or that one alone, said last of security domains of others."""
-    wanted = sql.select(_RECORDS.c.card, _RECORDS.c.body).where(_RECORDS.c.kind == "listed")
+    wanted = sql.select(RECORDS.c.card, RECORDS.c.body).where(RECORDS.c.kind == "listed")
     if card is not None:
-        wanted = wanted.where(_RECORDS.c.card == str(card))
-    newest = {row.card: row.body for row in connection.execute(wanted.order_by(_RECORDS.c.position))}
+        wanted = wanted.where(RECORDS.c.card == str(card))
+    newest = {row.card: row.body for row in connection.execute(wanted.order_by(RECORDS.c.position))}
     found = ((CardId.parse(name), _record("listed", body)) for name, body in sorted(newest.items()))
     return tuple((one, record) for one, record in found if isinstance(record, Listed))
 
