@@ -9,7 +9,7 @@ from kioskd.gp.cplc import CardId
 from kioskd.log_fields import MessageId, card_hash, entry, tell
 from kioskd.rekey.adopt import adopt
 from kioskd.rekey.evidence import Subject
-from kioskd.rekey.facts import Facts, identify
+from kioskd.rekey.facts import Facts, further_ids, identify
 from kioskd.rekey.holding import Holdings
 from kioskd.rekey.issue import Target, issue
 from kioskd.rekey.listing import list_domains
@@ -54,6 +54,10 @@ async def converse(office: Office, terminal: str, role: str, tap: Tap, line: Ter
     try:
         facts = await drive(identify(tap.answers, domains(*office.profiles)), answerer.answer)
         known = await office.store.find((facts.card, *facts.aliases))
+        if known is None:
+            facts = await drive(further_ids(facts), answerer.answer)
+            if tap.purpose != "issue":  # a new card may share one of these with another of its batch
+                known = await office.store.find(facts.aliases)
         tell(CARD=card_hash(str(known or facts.card)))
         if tap.purpose == "issue":
             return await _issue(answerer, facts, known, tap.atr)

@@ -50,6 +50,7 @@ SCRIPT_DEADLINE_MS = 30_000
 MAX_DELETES = MAX_STEPS - 8
 
 BOTH_LAYOUTS = 2
+_FACTORY, _DEFAULT = 0xFF, 0x00
 
 _OK = (int(SW.OK),)
 _GONE = (int(SW.OK), int(SW.REFERENCED_DATA_NOT_FOUND))
@@ -132,8 +133,16 @@ def greet(desk: Desk, state: CardState, *kvns: int) -> Conversation[Opened]:
 
 
 def _greeted(desk: Desk, state: CardState, kvn: int) -> Conversation[tuple[Greeting, ResponseAPDU]]:
+    """The factory set of some cards has the number FF and is only reached by 00; the answer says which set it is."""
+    greeting, response = yield from _asked(desk, state, kvn, kvn)
+    if kvn == _FACTORY and response.sw == SW.INCORRECT_P1P2:
+        greeting, response = yield from _asked(desk, state, kvn, _DEFAULT)
+    return greeting, response
+
+
+def _asked(desk: Desk, state: CardState, kvn: int, p1: int) -> Conversation[tuple[Greeting, ResponseAPDU]]:
     challenge = yield from NewChallenge(desk.subject.profile.challenge_bytes)
-    step = Step(initialize_update(KVN(kvn), challenge).encode(), _OK)
+    step = Step(initialize_update(KVN(p1), challenge).encode(), _OK)
     if desk.subject.profile.greeting_tries:
         yield from Remember(Greeted(kvn, desk.kiosk, state.next_number - 1))
     report = yield from Send(Script(0, str(desk.subject.card), b"", GREET_DEADLINE_MS, (step,)))

@@ -26,6 +26,7 @@ from kioskd.virtual.card_commands import COMMANDS, SEQUENCE_BYTES, Situation, st
 from kioskd.virtual.card_executive import unlocks
 from kioskd.virtual.card_listing import list_domains
 from kioskd.virtual.card_memory import (
+    FACTORY_KVN,
     SEQUENCE_MAX,
     CardFile,
     CardMemory,
@@ -280,7 +281,7 @@ class VirtualCard:
 
     def _initialize_update(self, command: CommandAPDU) -> ResponseAPDU:
         self._session = _Session()
-        if command.p2 != 0:
+        if command.p2 != 0 or (self.options.ff_refused and command.p1 == FACTORY_KVN):
             return status(SW.INCORRECT_P1P2)
         stored = self.memory.at(command.p1)
         if stored is None:

@@ -42,6 +42,7 @@ class CardOptions:
     factory_key_bytes: int = 16
     key_bytes: tuple[int, ...] = AES_BYTES  # what PUT KEY takes
     factory_drops: bool = False  # the first PUT KEY replaces the factory set
+    ff_refused: bool = False  # INITIALIZE UPDATE of FF is answered 6A86: that set is only reached by 00
     own_set_stays: bool = False  # DELETE of the session's own set is refused
     factory_fills: bool = False  # the factory set takes one of the slots
     chains_errors: bool = False  # SCP02: the chain of response MACs goes through error words, which carry no MAC, too
@@ -62,6 +63,7 @@ class CardOptions:
     bare_more: bool = False  # 6310 comes without a response MAC
     aid: bytes = ISD_AID
     cplc: bool = True
+    contactless: bool = False  # in the field of such a reader the CPLC is refused with 6985
     globalplatform: bool = True  # False: some other card, on which SELECT finds nothing
     life_cycle: LifeCycle = LifeCycle.SECURED  # of a new card
     privileges: bytes = bytes.fromhex("9EFE80")  # of the ISD; 82FC80 has neither Card Lock nor Final Application

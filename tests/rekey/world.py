@@ -145,6 +145,9 @@ class World:
     @property
     def subject(self) -> Subject:
         """The card, as its labels name it."""
+        registered = self.state.registered
+        if registered is not None:
+            return Subject(registered.card, self.profile)
         raw = self.card.options.cplc_data()
         return Subject(CardId("cplc", raw[0:2] + raw[2:4] + raw[16:18] + raw[12:16]), self.profile)
 

@@ -71,6 +71,7 @@ card:
   key_bytes: [16, 32]
   factory_drops: true
   own_set_stays: true
+  ff_refused: true
   renumbers: false
   scp: 2
   also_aes: true
@@ -89,6 +90,7 @@ card:
   others: [{kid: 1, kvn: 0x73, components: [[0xA1, 128]]}]
   aid: "A000000003000000"
   cplc: false
+  contactless: true
   globalplatform: false
   life_cycle: 127
   privileges: "82FC80"
