@@ -7,13 +7,14 @@ import pytest
 from kioskd.gp.apdu import INS
 from kioskd.rekey.notices import Greeted, MoreTries
 from kioskd.rekey.profile import FactoryHabit, Order, Profile
+from kioskd.rekey.records import Purpose
 from kioskd.rekey.tries import budget, share
 from kioskd.rekey.wire import Script
 from kioskd.virtual.card_options import CardOptions
 from tests.cards.matrix import DES
 from tests.rekey.test_attacks_by_cuts import cut_tap, points
 from tests.rekey.vaults import armed, issuing, rotating
-from tests.rekey.world import AttackedCard, Kiosk, World, honest_tap, talk, tap
+from tests.rekey.world import AttackedCard, Kiosk, World, deliver, honest_tap, talk, tap
 
 TRIES = 14
 BURNS = {
@@ -95,14 +96,17 @@ def test_a_pull_between_the_two_commands_is_counted_before_the_first_of_them() -
 
 @KINDS
 @pytest.mark.slow
+@pytest.mark.parametrize("late", [False, True], ids=["no report comes", "reports come late"])
 @pytest.mark.parametrize("purpose", ["issue", "replace"])
 def test_no_cut_repeated_for_ever_spends_more_than_half_of_any_sets_tries(
-    kind: tuple[Profile, CardOptions], purpose: str
+    kind: tuple[Profile, CardOptions], purpose: str, late: bool
 ) -> None:
     begun = blank(kind) if purpose == "issue" else issued(kind)
     for at, name in enumerate(points(begun.fork(), purpose)):
         world = begun.fork()
         for number in range(3 * TRIES):
+            if late:
+                deliver(Kiosk(world, f"k{(number - 1) % 8}"))
             cut_tap(world, at, f"k{number % 8}", purpose)
             assert fewest(world) >= TRIES - budget(world.profile), (at, name, number)
         world.log.append(MoreTries(world.state.next_number - 1))
@@ -157,10 +161,14 @@ def test_a_set_whose_tries_must_be_kept_is_put_again_instead_of_proven() -> None
             last = script.steps[-1].command == command and script.number
             return None if last else raw
 
-    for number in range(3 * TRIES):
-        tap(Forgetful(world, f"k{number % 8}"))
-        assert fewest(world) >= TRIES - budget(world.profile)
+    tap(Forgetful(world, "k0"))
+    names = points(world.fork())
+    for number in range(budget(world.profile) - 1):  # it is proven, and the proof is lost
+        cut_tap(world, len(names) - 1 - names[::-1].index("report"), f"k{number}")
+        assert world.state.last is not None and world.state.last.purpose is Purpose.VERIFY
     assert honest_tap(world) == "done"
+    last = world.state.last
+    assert last is not None and last.purpose is Purpose.REPLACE
     world.assert_finished(2)
 
 
