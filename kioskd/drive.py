@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from kioskd.rekey.asks import Ask, Conversation
+from kioskd.rekey.relay_asks import Ask, Conversation
 
 R = TypeVar("R")
 

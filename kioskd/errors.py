@@ -30,6 +30,14 @@ class TapEnds(KioskError):
         self.detail = detail
 
 
+class Refusal(KioskError):
+    """The role on this machine says no, and why."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.name = name
+
+
 class NoCard(KioskError):
     """No card."""
 

@@ -19,6 +19,14 @@ _TAPS = (
         "Nothing to do.",
     ),
     Outcome(
+        "not-migrated",
+        "K106",
+        Severity.GOOD,
+        "Your card is up to date. Take your card.",
+        "The master key set was replaced and proven, by one of 3DES: the card refused AES keys, or was begun before.",
+        "Nothing to do; the next replacement tries AES again. If the profile says what this card cannot do, mend it.",
+    ),
+    Outcome(
         "ready-unconfirmed",
         "K101",
         Severity.NOTICE,

@@ -3,25 +3,29 @@
 Each has one stand-in in virtual/ or one edge in edges/ behind it, held to the same contract tests.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
-from kioskd.gp.cplc import CardId
-from kioskd.gp.factory_keys import Method
-from kioskd.gp.isd import KeyField
-from kioskd.gp.scp03 import Mark
-from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
-from kioskd.rekey.bundle import BundleHeader, Campaign, Imported
-from kioskd.rekey.holding import Holdings
-from kioskd.rekey.labels import Cryptogram, KeyLabel
-from kioskd.rekey.master_bundle import MasterHeader
-from kioskd.rekey.records import Record
-from kioskd.rekey.release import KmsHoldings, Release
-from kioskd.rekey.wire import CardReport, Message, Report, Script
-from kioskd.secret import Secret
+if TYPE_CHECKING:  # ports are for the type checker: who offers one of them does not load what the others speak of
+    from collections.abc import AsyncGenerator, Iterable
+
+    from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
+    from kioskd.gp.cplc import CardId
+    from kioskd.gp.factory_keys import Method
+    from kioskd.gp.isd import KeyField
+    from kioskd.gp.scp03 import Mark
+    from kioskd.rekey.asks import ChannelHandle, KeyHandle, WrappedScript
+    from kioskd.rekey.bundle import BundleHeader, Campaign, Imported
+    from kioskd.rekey.holding import Holdings
+    from kioskd.rekey.labels import Cryptogram, KeyLabel
+    from kioskd.rekey.master_bundle import MasterHeader
+    from kioskd.rekey.records import Record
+    from kioskd.rekey.release import KmsHoldings, Release
+    from kioskd.rekey.wire import CardReport, Message, Report, Script
+    from kioskd.secret import Secret
 
 
 class Card(Protocol):

@@ -143,7 +143,8 @@ async def _rotate(answerer: Answerer, desk: Desk, holdings: Holdings, outcome: s
     assert state.closed is not None
     try:
         await _check_campaign(answerer.office, state.closed.krk.epoch, generation)
-        return await drive(rotate(desk, None, epoch), answerer.answer)
+        rotated = await drive(rotate(desk, None, epoch), answerer.answer)
+        return outcome if (outcome, rotated) == ("not-migrated", "done") else rotated
     except KioskError as wrong:
         if (await _recalled(answerer)).open:
             raise  # it was begun: the next tap finishes it
@@ -153,7 +154,7 @@ async def _rotate(answerer: Answerer, desk: Desk, holdings: Holdings, outcome: s
 
 async def _list(answerer: Answerer, desk: Desk, outcome: str) -> str:
     """A finished card names the security domains of others, if its profile says so; it is finished whatever it says."""
-    if desk.subject.profile.list_domains and outcome in ("done", "issued", "adopted"):
+    if desk.subject.profile.list_domains and outcome in ("done", "not-migrated", "issued", "adopted"):
         try:
             listed = await drive(list_domains(desk), answerer.answer)
             log.info("tap %s: %d security domains of others, %s", answerer.tap, len(listed.domains), listed.end.value)

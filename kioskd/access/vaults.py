@@ -38,6 +38,6 @@ def _token_vault(section: TokenSection, profiles: str) -> "TokenVault":
     vault = open_token(section.module, section.label, pin, section.parameters, configuration)
     vault.trusted_only = section.trusted
     if section.strict:
-        for bits in sorted({8 * profile.key_bytes for profile in load_profiles(profiles)}):
+        for bits in sorted({kind.bits for profile in load_profiles(profiles) for kind in profile.kinds}):
             vault.refuse_leaks(bits)
     return vault

@@ -9,10 +9,12 @@ import sqlalchemy as sql
 from kioskd.edges.tables import CARDS
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.campaign import CardRow, OpenCase
+from kioskd.rekey.labels import AES
 from kioskd.rekey.notices import HandedBack, Restored
 from kioskd.rekey.records import Closed, Intent, Record
 
-_NEW = {"last": 0, "settled": 0, "epoch": 0, "sent_epoch": 0, "generation": 0, "kvn": 0, "install": 0}
+_NUMBERS = ("last", "settled", "epoch", "sent_epoch", "generation", "kvn", "install", "aes_bits")
+_NEW = dict.fromkeys(_NUMBERS, 0)
 _ROW = sql.select(CARDS).where(CARDS.c.card == sql.bindparam("one"))
 _ADD = CARDS.insert()
 _CHANGE = CARDS.update().where(CARDS.c.card == sql.bindparam("one"))
@@ -35,7 +37,8 @@ def index(connection: sql.Connection, card: CardId, record: Record) -> None:
             if record.number < before["settled"]:
                 return  # an older script's proof, overtaken
             proven = {"epoch": record.krk.epoch, "generation": record.master.generation}
-            slot = {"kvn": record.master.kvn, "install": record.master.install}
+            kind = record.master.kind
+            slot = {"kvn": record.master.kvn, "install": record.master.install, "aes_bits": kind.bits if kind else 0}
             still = {"sent_epoch": 0 if record.number >= before["last"] else before["sent_epoch"]}
             _write(connection, card, before | proven | slot | still | {"settled": record.number})
 
@@ -66,7 +69,11 @@ def issued_cards(connection: sql.Connection) -> tuple[CardRow, ...]:
     """Every card whose issuance was proven finished."""
     rows = connection.execute(sql.select(CARDS).where(CARDS.c.settled > 0).order_by(CARDS.c.card))
     return tuple(
-        CardRow(CardId.parse(r.card), r.epoch, r.generation, r.kvn, r.install, r.last > r.settled) for r in rows
+        CardRow(
+            *(CardId.parse(r.card), r.epoch, r.generation, r.kvn, r.install, r.last > r.settled),
+            keys=f"{AES}-{r.aes_bits}" if r.aes_bits else "",
+        )
+        for r in rows
     )
 
 

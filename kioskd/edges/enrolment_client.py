@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from kioskd.edges.local_http import Refusal
 from kioskd.edges.tls import enrolment_client_context
-from kioskd.errors import BadConfiguration, LinkLost, Malformed, ServerDown, ServerNotTrusted
+from kioskd.errors import BadConfiguration, LinkLost, Malformed, Refusal, ServerDown, ServerNotTrusted
 from kioskd.proxy import proxy_address
 from kioskd.rekey.enrolment import ENROL, Enrolled, Enrolling
 from kioskd.shape import from_plain, to_plain

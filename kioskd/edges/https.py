@@ -13,9 +13,16 @@ import aiohttp
 from aiohttp import web
 
 from kioskd.edges.link_server import Peer, peer_of
-from kioskd.edges.local_http import Refusal
 from kioskd.edges.tls import client_context
-from kioskd.errors import BadConfiguration, KioskError, KioskNotTrusted, Malformed, ServerDown, ServerNotTrusted
+from kioskd.errors import (
+    BadConfiguration,
+    KioskError,
+    KioskNotTrusted,
+    Malformed,
+    Refusal,
+    ServerDown,
+    ServerNotTrusted,
+)
 from kioskd.private_file import read_private
 
 MAX_BODY_BYTES = 1 << 20

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from kioskd.errors import BadConfiguration, KioskError, ServerDown
+from kioskd.errors import BadConfiguration, KioskError, Refusal, ServerDown
 
 MAX_BODY_BYTES = 1 << 20
 ANSWER_S = 30.0
@@ -103,11 +103,3 @@ async def ask_local(socket: Path, method: str, path: str, body: bytes = b"") -> 
     if response.status == HTTPStatus.CONFLICT:
         raise Refusal(answer["outcome"], answer["sentence"])
     return answer
-
-
-class Refusal(KioskError):
-    """The role on this machine says no, and why."""
-
-    def __init__(self, name: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.name = name

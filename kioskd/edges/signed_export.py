@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from kioskd.errors import BadConfiguration
 from kioskd.rekey.campaign import CardRow
 
-COLUMNS = ("card", "generation", "kvn", "install", "epoch", "state")
+COLUMNS = ("card", "generation", "kvn", "install", "epoch", "state", "keys")
 
 
 def verify_command(ca: str, file: str) -> str:
@@ -29,7 +29,7 @@ def table_of(rows: tuple[CardRow, ...]) -> bytes:
     writer.writerow(COLUMNS)
     for one in rows:
         state = "open" if one.open else "proven"
-        writer.writerow((str(one.card), one.generation, f"{one.kvn:02X}", one.install, one.epoch, state))
+        writer.writerow((str(one.card), one.generation, f"{one.kvn:02X}", one.install, one.epoch, state, one.keys))
     return text.getvalue().encode()
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from kioskd.edges.local_http import Refusal
-from kioskd.errors import ServerDown
+from kioskd.errors import Refusal, ServerDown
 
 ANSWER_S = 120.0
 """A self-test waits for a network that swallows everything, step after step."""

@@ -7,7 +7,7 @@ import sqlalchemy as sql
 
 METADATA = sql.MetaData()
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that these tables are."""
 
 VERSION = sql.Table("alembic_version", METADATA, sql.Column("version_num", sql.String(32), primary_key=True))
@@ -57,6 +57,7 @@ CARDS = sql.Table(
     sql.Column("generation", sql.Integer, nullable=False),
     sql.Column("kvn", sql.Integer, nullable=False),
     sql.Column("install", sql.Integer, nullable=False),
+    sql.Column("aes_bits", sql.Integer, nullable=False),  # of an AES master set on a card of 3DES sets; 0: none
 )
 CAMPAIGNS = sql.Table(
     "campaigns",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from kioskd.command_line import add_command
-from kioskd.config import TerminalConfig, load_yaml
 from kioskd.errors import BadConfiguration, KioskError, ServerDown
 from kioskd.kiosk.asking import Asking, Exit, in_path
 from kioskd.kiosk.status_words import reader_lines
@@ -113,6 +112,7 @@ def _bundle(args: argparse.Namespace) -> Exit:
 
 
 def _bundle_without(config: Path) -> bytes:
+    from kioskd.config import TerminalConfig, load_yaml
     from kioskd.terminal.bundle import bundle  # the terminal makes its own, while it runs
     from kioskd.terminal.selftest import SelfTest
 

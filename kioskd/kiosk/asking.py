@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kioskd.edges.local_http import Refusal
 from kioskd.edges.status_client import NotPermitted, StatusClient
-from kioskd.errors import BadConfiguration, KioskError, ServerDown
+from kioskd.errors import BadConfiguration, KioskError, Refusal, ServerDown
 
 SOCKET = Path("/run/kioskd/kiosk.sock")
 CONFIG = Path("/etc/kioskd/kiosk.yaml")

@@ -7,9 +7,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from kioskd.command_line import add_command, typed
+from kioskd.command_line import typed
 from kioskd.config import CREDENTIAL, TerminalConfig, load_yaml
 from kioskd.edges.certificates import check_name
 from kioskd.edges.enrolment_client import EnrolmentServer, read_fingerprint, read_url
@@ -24,22 +23,6 @@ from kioskd.rekey.enrolment import ROLES, Enrolling, read_code
 from kioskd.terminal.identity import IdentityFiles, SealedIdentity, identity_files
 
 MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
-
-
-def add_commands(commands: Any) -> None:
-    """Adds `enrol` to `kioskctl`; `run` does it."""
-    enrol = add_command(commands, "enrol", "gets this terminal its certificate", run)
-    enrol.add_argument("url", nargs="?", metavar="URL", help="what `kioskd access enrolment add` shows")
-    enrol.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="the terminal's YAML file")
-    enrol.add_argument("--role", choices=ROLES, default=ROLES[0], help="what it asks for; the code decides")
-    enrol.add_argument("--fingerprint", metavar="HEX", help="the server's, where nobody is there to compare it")
-    enrol.add_argument("--code-file", type=Path, metavar="FILE", help="a private file with the code, not the keyboard")
-    enrol.add_argument("--proxy", default="", metavar="URL", help="an HTTP proxy on the way to the server")
-    enrol.add_argument("--csr-out", type=Path, metavar="FILE", help="write a signing request for your own authority")
-    enrol.add_argument("--install", type=Path, metavar="CERT", help="put in the certificate that came back")
-    enrol.add_argument("--ca", type=Path, metavar="PEM", help="with --install: the authorities to trust")
-    enrol.add_argument("--seal", action="store_true", help="with URL: keep it as a credential sealed to the TPM")
-    enrol.add_argument("--replace", action="store_true", help="in place of an identity that is there")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from kioskd.errors import KioskError
-from kioskd.kiosk import acts_cli, enrol_cli, selftest_cli, status_cli, watch_cli
+from kioskd.kiosk import acts_cli, enrol_options, selftest_cli, status_cli, watch_cli
 from kioskd.kiosk.asking import CONFIG, EXITS, SOCKET, Asking, exit_of
 from kioskd.version import VERSION
 
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--socket", type=Path, default=SOCKET, help="its status socket (default %(default)s)")
     parser.add_argument("--config", type=Path, default=CONFIG, help="read where it does not run (default %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (status_cli, watch_cli, acts_cli, selftest_cli, enrol_cli):
+    for module in (status_cli, watch_cli, acts_cli, selftest_cli, enrol_options):
         module.add_commands(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="for programs")

@@ -5,7 +5,6 @@ import asyncio
 from typing import Any
 
 from kioskd.command_line import add_command
-from kioskd.config import TerminalConfig, load_yaml
 from kioskd.errors import ServerDown
 from kioskd.kiosk.asking import Asking, Exit
 from kioskd.kiosk.status_cli import show
@@ -35,6 +34,7 @@ def _selftest(args: argparse.Namespace) -> Exit:
 
 
 def _without(asking: Asking) -> dict[str, Any]:
+    from kioskd.config import TerminalConfig, load_yaml
     from kioskd.terminal.selftest import SelfTest  # the terminal tests itself, while it runs
 
     told: dict[str, Any] = to_plain(asyncio.run(SelfTest(load_yaml(TerminalConfig, asking.config)).run()))

@@ -46,9 +46,16 @@ def _check(args: argparse.Namespace) -> int:
             reason = profile.refuses(operation)
             print(f"  {operation.value:<8} {f'no: {reason}' if reason else 'yes'}")
             unfit += bool(reason) and operation in (Operation.ISSUE, Operation.REPLACE)
+        print(f"  {_migrating(profile)}")
     if unfit:
         raise BadConfiguration("These cards cannot be both issued and replaced: mend the profile, see docs/cards.md.")
     return 0
+
+
+def _migrating(profile: Profile) -> str:
+    """Whether a replacement brings its cards to AES."""
+    aes = profile.migrates
+    return f"migrate  {f'yes: to SCP03 with {aes.kind}, level {aes.level:02X}' if aes is not None else 'no'}"
 
 
 def _spoken(profile: Profile) -> str:

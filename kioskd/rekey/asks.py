@@ -4,9 +4,8 @@ The engine and the relay are generators of these asks; whoever drives them answe
 typed by the ask. A failure is not an answer: the driver closes the generator, and the conversation is run again later.
 """
 
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Generic, NewType, TypeVar
+from typing import NewType
 
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import KeyField
@@ -14,28 +13,18 @@ from kioskd.gp.keys import KVN
 from kioskd.gp.scp03 import Mark
 from kioskd.rekey.labels import Cryptogram, KeyLabel
 from kioskd.rekey.records import Record
+from kioskd.rekey.relay_asks import Ask as Ask
+from kioskd.rekey.relay_asks import Conversation as Conversation
+from kioskd.rekey.relay_asks import Elapsed as Elapsed
+from kioskd.rekey.relay_asks import KeepReport as KeepReport
+from kioskd.rekey.relay_asks import NoteInDoubt as NoteInDoubt
+from kioskd.rekey.relay_asks import Transmit as Transmit
 from kioskd.rekey.wire import Report, Script
-
-R = TypeVar("R")
 
 KeyHandle = NewType("KeyHandle", int)
 """A key set inside the vault; nobody outside reads it."""
 ChannelHandle = NewType("ChannelHandle", int)
 """An opened secure channel inside the vault."""
-
-
-class Ask(Generic[R]):
-    """One question; `yield from` it to get the typed reply."""
-
-    __slots__ = ()
-
-    def __iter__(self) -> Generator["Ask[Any]", Any, R]:
-        reply: R = yield self
-        return reply
-
-
-Conversation = Generator[Ask[Any], Any, R]
-"""A generator of asks that returns an R."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,32 +169,3 @@ class Send(Ask[Report]):
     """Has the terminal run a script: one round trip."""
 
     script: Script
-
-
-# --- asked of the terminal's own parts, by the relay --------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Transmit(Ask[bytes | None]):
-    """One raw command to the card; None if the card was torn away, its outcome unknown."""
-
-    command: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NoteInDoubt(Ask[None]):
-    """Makes durable that this script's first card-changing command may go out."""
-
-    script: Script
-
-
-@dataclass(frozen=True, slots=True)
-class KeepReport(Ask[None]):
-    """Makes the answers durable before they go up."""
-
-    report: Report
-
-
-@dataclass(frozen=True, slots=True)
-class Elapsed(Ask[int]):
-    """Milliseconds since the script arrived, on a monotonic clock."""

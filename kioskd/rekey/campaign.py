@@ -44,6 +44,7 @@ class CardRow:
     kvn: int
     install: int
     open: bool
+    keys: str = ""  # such as AES-128, of a card that was issued with 3DES sets; empty: as it was issued
 
 
 def digest_of(cases: tuple[OpenCase, ...]) -> bytes:

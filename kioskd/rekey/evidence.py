@@ -14,13 +14,15 @@ from kioskd.gp.isd import KDD_BYTES, InitializeUpdateAnswer
 from kioskd.gp.isd import Receipt as PutKeyReceipt
 from kioskd.gp.keyinfo import KeyEntry, KeyInformation
 from kioskd.rekey.asks import Ask, Conversation, DeriveMaster, KeyHandle, Proves, UnwrapResponses, UseFactorySet
-from kioskd.rekey.labels import Cryptogram, KeyLabel
+from kioskd.rekey.labels import Cryptogram, KeyKind, KeyLabel
 from kioskd.rekey.locking import shows_locked
 from kioskd.rekey.profile import FactoryHabit, Lock, Profile
 from kioskd.rekey.records import Act, Audit, CardState, Found, Greeting, Intent, MasterRef, Purpose, Receipt
 from kioskd.rekey.wire import Report
 
 T = TypeVar("T")
+
+_BEFORE_ANY_AES = (Purpose.CONCLUDE, Purpose.RELOCK, Purpose.ADOPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,15 @@ class Subject:
 
     def master_label(self, master: MasterRef) -> KeyLabel:
         """The label of one installation of a master set."""
-        return self._label("MK", master.generation, master.install, master.kvn)
+        return self._label("MK", master.generation, master.install, master.kvn, master.kind or self.profile.kind)
 
     def krk_label(self, epoch: int, install: int, kvn: int) -> KeyLabel:
         """The label of one installation of a replacement set."""
-        return self._label("KRK", epoch, install, kvn)
+        return self._label("KRK", epoch, install, kvn, self.profile.kind)
 
-    def _label(self, kind: str, number: int, install: int, kvn: int) -> KeyLabel:
-        profile = self.profile
-        bits, algorithm = 8 * profile.key_bytes, profile.algorithm.value
-        unlock = kind == "KRK" and profile.unlock_key
-        return KeyLabel(kind, number, install, profile.derivation, kvn, self.card, algorithm, bits, unlock=unlock)
+    def _label(self, name: str, number: int, install: int, kvn: int, kind: KeyKind) -> KeyLabel:
+        derivation, unlock = self.profile.derivation, name == "KRK" and self.profile.unlock_key
+        return KeyLabel(name, number, install, derivation, kvn, self.card, kind.algorithm, kind.bits, unlock=unlock)
 
     def master_set(self, state: CardState, master: MasterRef, answer: bytes) -> Ask[KeyHandle]:
         """Where the key set of a master reference comes from: derived, or the one known of the card that answered."""
@@ -82,6 +82,7 @@ def judge(
         told=None if subject.profile.response_mac else told.keys,
         refused_put=told.refused_put,
         opened=bool(answers) and answers[0] is not None and answers[0].ok,
+        declined=_declined(subject.profile, intent, told),
     )
 
 
@@ -93,6 +94,20 @@ class _Told:
     keys: tuple[KeyEntry, ...] | None = None
     locked: bool | None = None
     refused_put: bool = False
+    put_failed: bool = False
+
+
+def _declined(profile: Profile, intent: Intent, told: _Told) -> bool:
+    """Whether the card has had an AES set and has not taken it.
+
+    With response MACs that is proven: both chains of SCP02, of commands and of answers, go through PUT KEY to the key
+    information that follows, and that does not name the set.
+    """
+    if not told.put_failed or intent.master is None or intent.master.kind is None:
+        return False
+    if not profile.response_mac:
+        return True
+    return told.keys is not None and all(entry.kvn != intent.put_kvn for entry in told.keys)
 
 
 def _told(profile: Profile, intent: Intent, acts: list[Act], plain: list[ResponseAPDU | None]) -> _Told:
@@ -102,6 +117,8 @@ def _told(profile: Profile, intent: Intent, acts: list[Act], plain: list[Respons
             continue
         if act is Act.PUT and response.sw == SW.WRONG_DATA and profile.deletes:
             told = replace(told, refused_put=True)
+        if act is Act.PUT and not response.ok:
+            told = replace(told, put_failed=True)
         if response.ok:
             told = _heard(profile, intent, told, act, response)
     return told
@@ -163,19 +180,21 @@ def _which_master(
 def expected_entries(subject: Subject, state: CardState, krk: Cryptogram, master: MasterRef) -> frozenset[KeyEntry]:
     """The key information of a finished card: this KRK, this master set, and the bystanders; nothing else."""
     assert state.registered is not None
-    ours = subject.profile.entries(krk.kvn) | subject.profile.entries(master.kvn)
+    ours = subject.profile.entries(krk.kvn) | subject.profile.entries(master.kvn, master.kind)
     return ours | frozenset(state.registered.bystanders)
 
 
-def audit_of(profile: Profile, purpose: Purpose) -> Audit:
+def audit_of(profile: Profile, purpose: Purpose, master: MasterRef) -> Audit:
     """What shows, when a script of that purpose closes a case, that the card holds nothing but what was proven.
 
-    Two proven sets fill two slots; that says nothing of a factory set that was in none of them.
+    Two proven sets fill two slots; that says nothing of a factory set that was in none of them, nor of a card that may
+    have other slots for another kind of keys.
     """
     if profile.response_mac:
         return Audit.RESPONSE_MAC
     beside = purpose is Purpose.CONCLUDE and profile.factory is FactoryHabit.STAYS
-    return Audit.CAPACITY if profile.slots == 2 and not beside else Audit.NONE
+    one_kind = purpose in _BEFORE_ANY_AES or (profile.migrates is None and master.kind is None)
+    return Audit.CAPACITY if profile.slots == 2 and one_kind and not beside else Audit.NONE
 
 
 def is_locked(profile: Profile, found: Found) -> bool:

@@ -10,7 +10,7 @@
 from dataclasses import replace
 
 from kioskd.gp.apdu import INS, MAX_ANSWER_BYTES, MAX_LE, SW, CommandAPDU
-from kioskd.rekey.asks import Conversation, Transmit
+from kioskd.rekey.relay_asks import Conversation, Transmit
 
 _WRONG_LE, _MORE = 0x6C, 0x61
 MAX_PARTS = 8

@@ -17,6 +17,17 @@ AES, DES = "AES", "3DES"
 
 
 @dataclass(frozen=True, slots=True)
+class KeyKind:
+    """What the keys of one set are made for."""
+
+    algorithm: str
+    bits: int
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}-{self.bits}"
+
+
+@dataclass(frozen=True, slots=True)
 class KeyLabel:
     """Names one key set of one card: everything that its derivation depends on besides the block and RND."""
 

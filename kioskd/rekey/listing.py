@@ -6,7 +6,9 @@ anything is known of the answers: it has as many GET STATUS as are ever read, an
 
 from kioskd.errors import Malformed, TapEnds
 from kioskd.gp.apdu import SW, ResponseAPDU
+from kioskd.gp.isd import InitializeUpdateAnswer
 from kioskd.gp.registry import SecurityDomain, get_status, read_domains
+from kioskd.gp.scp03 import R_MAC
 from kioskd.rekey.asks import Conversation, OpenChannel, Recall, Remember, Send, UnwrapResponses, WrapCommands
 from kioskd.rekey.notices import Listed, ListEnd
 from kioskd.rekey.records import fold
@@ -30,8 +32,8 @@ def list_domains(desk: Desk) -> Conversation[Listed]:
     master = state.closed.master
     opened = yield from greet(desk, state, master.kvn)
     session = yield from verify(opened, (desk.subject.master_set(state, master, opened.answer),))
-    profile = desk.subject.profile
-    channel = yield from OpenChannel(session.handle, opened.greeting.host_challenge, opened.answer, profile.level)
+    level = desk.subject.profile.level_of(InitializeUpdateAnswer.parse(opened.answer).scp)
+    channel = yield from OpenChannel(session.handle, opened.greeting.host_challenge, opened.answer, level)
     wrapped = yield from WrapCommands(channel, tuple(get_status(more=page > 0) for page in range(PAGES)))
     accepts = (_OPENED, *(_MORE for _ in range(PAGES - 1)), _ANY)
     steps = tuple(Step(one.encode(), accept) for one, accept in zip(wrapped.commands, accepts, strict=True))
@@ -40,7 +42,7 @@ def list_domains(desk: Desk) -> Conversation[Listed]:
     pages: tuple[ResponseAPDU | None, ...] = ()
     if answers:
         pages = yield from UnwrapResponses(wrapped.sealed, wrapped.marks[: len(answers)], answers)
-    listed = listed_in(pages, authentic=profile.response_mac)
+    listed = listed_in(pages, authentic=bool(level & R_MAC))
     yield from Remember(listed)
     return listed
 

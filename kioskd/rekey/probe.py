@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from kioskd.gp.isd import AES_TYPE, RESPONSE_MAC, S8_BYTES, S16, S16_BYTES, SCP02, SCP03
+from kioskd.gp.isd import AES_TYPE, DES_TYPE, RESPONSE_MAC, S8_BYTES, S16, S16_BYTES, SCP02, SCP03
 from kioskd.gp.scp03 import C_DECRYPTION, C_MAC, R_ENCRYPTION, R_MAC
 from kioskd.rekey.facts import Facts
 from kioskd.rekey.profile import Algorithm, Match, Profile
@@ -22,15 +22,22 @@ class Probed:
 def probed(facts: Facts, aid: bytes, atr: bytes) -> Probed:
     """The profile that this card would need."""
     remarks = []
-    channel = max(facts.channels, key=lambda one: one.scp, default=None)
-    scp, i = (channel.scp, channel.i[-1] if channel.i else 0) if channel is not None else (SCP03, 0x70)
-    if channel is None:
-        remarks.append("the card gives no card data: SCP03 with i=70 is a guess, INITIALIZE UPDATE tells")
     entries = facts.key_information.entries if facts.key_information is not None else ()
     factory = next((kvn for kvn in _FACTORY_RANGE if any(one.kvn == kvn for one in entries)), 0xFF)
     if not entries:
         remarks.append("no key information: the factory set's key version number is a guess, INITIALIZE UPDATE tells")
     key = next((one.components[0] for one in entries if one.kvn == factory and one.components), (AES_TYPE, 16))
+    des = key[0] == DES_TYPE and any(one.scp == SCP02 for one in facts.channels)
+    spoken = [one for one in facts.channels if one.scp == SCP02 or not des]
+    channel = max(spoken, key=lambda one: one.scp, default=None)
+    scp, i = (channel.scp, channel.i[-1] if channel.i else 0) if channel is not None else (SCP03, 0x70)
+    if channel is None:
+        remarks.append("the card gives no card data: SCP03 with i=70 is a guess, INITIALIZE UPDATE tells")
+    remarks += [
+        f"it speaks SCP03, too: with `migrates: {{i: 0x{one.i[-1]:02X}}}` a replacement tries AES keys"
+        for one in facts.channels
+        if des and one.scp == SCP03 and one.i
+    ]
     base = _scp02(i) if scp == SCP02 else _scp03(i, key[1] if key[0] == AES_TYPE else 16)
     name = f"card-{facts.card.value.hex()}"
     profile = replace(

@@ -13,6 +13,8 @@ from kioskd.gp.isd import AES_TYPE, DES_TYPE, ISD_AID, S8_BYTES, S16_BYTES, SCP0
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.scp03 import R_MAC
+from kioskd.rekey.aes_sets import Migration
+from kioskd.rekey.labels import KeyKind
 from kioskd.rekey.wire import Step
 
 CPLC_TAG = 0x9F7F
@@ -119,6 +121,7 @@ class Profile:
     adopts_kvn: int = 0
     greeting_tries: int = 0  # INITIALIZE UPDATEs without a session that block a set; 0: they cost nothing
     list_domains: bool = False  # after a card is finished, have it name the security domains of others
+    migrates: Migration | None = None  # what master sets become when they are replaced; None: what they were
 
     def __post_init__(self) -> None:
         wrong = self._impossible()
@@ -139,7 +142,7 @@ class Profile:
             return "a 3DES set has keys of 16 bytes, which are put without a length"
         if self.scp == SCP02 and self.challenge_bytes != S8_BYTES:
             return "SCP02 has challenges of 8 bytes"
-        return self._unnamed() or self._mixed_up()
+        return self._unnamed() or self._mixed_up() or self._not_migrating()
 
     def _unnamed(self) -> str:
         """What is missing or cannot be read; empty if there is nothing."""
@@ -169,6 +172,18 @@ class Profile:
             return f"key version numbers outside {self.our_kvns[0]:02X}-{self.our_kvns[-1]:02X}, where the KRK's is"
         return ""
 
+    def _not_migrating(self) -> str:
+        """Why its master sets cannot become AES sets; empty if they can, or are to stay what they are."""
+        if self.migrates is None:
+            return ""
+        if self.scp != SCP02 or self.algorithm is not Algorithm.DES:
+            return "migrates: only a card whose sets are of 3DES, for SCP02, goes to AES sets"
+        if not self.deletes:
+            return "migrates: a key set keeps its type when another takes its place, so the card needs DELETE of keys"
+        if self.lock is Lock.EXECUTIVE:
+            return "migrates: no vault sends an unlock key over SCP02, so the executive would stay shut"
+        return self.migrates.impossible()
+
     @property
     def our_kvns(self) -> range:
         """The sixteen key version numbers that are for master sets and replacement sets alone."""
@@ -180,9 +195,18 @@ class Profile:
         return bool(self.level & R_MAC)
 
     @property
-    def key_type(self) -> int:
-        """The type of our keys in PUT KEY and in the key information."""
-        return DES_TYPE if self.algorithm is Algorithm.DES else AES_TYPE
+    def kind(self) -> KeyKind:
+        """Of the sets that a card is issued with."""
+        return KeyKind(self.algorithm.value, 8 * self.key_bytes)
+
+    @property
+    def kinds(self) -> tuple[KeyKind, ...]:
+        """Of all sets that its cards may hold."""
+        return (self.kind, *((self.migrates.kind,) if self.migrates is not None else ()))
+
+    def level_of(self, scp: int) -> int:
+        """The security level of a session of that protocol."""
+        return self.migrates.level if self.migrates is not None and scp != self.scp else self.level
 
     @property
     def unlock_key(self) -> bool:
@@ -201,10 +225,12 @@ class Profile:
         """Whether a key version number is for replacement sets."""
         return kvn in (self.krk_kvn, self.other_krk_kvn)
 
-    def entries(self, kvn: int) -> frozenset[KeyEntry]:
-        """The key information of one of our sets."""
+    def entries(self, kvn: int, kind: KeyKind | None = None) -> frozenset[KeyEntry]:
+        """The key information of one of our sets; of another kind than those of issuance if one is named."""
         kids = (1, 2, 3, 4) if self.unlock_key and self.is_krk(kvn) else (1, 2, 3)
-        return frozenset(KeyEntry(kid, kvn, ((self.key_type, self.key_bytes),)) for kid in kids)
+        kind = kind or self.kind
+        key_type = DES_TYPE if kind.algorithm == Algorithm.DES else AES_TYPE
+        return frozenset(KeyEntry(kid, kvn, ((key_type, kind.bits // 8),)) for kid in kids)
 
     def refuses(self, operation: Operation) -> str:
         """Why a card of this profile cannot be brought to an end of an operation; empty if it can."""

@@ -16,7 +16,7 @@ from typing import Any
 from kioskd.gp.cplc import CardId
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.scp03 import Mark
-from kioskd.rekey.labels import Cryptogram
+from kioskd.rekey.labels import Cryptogram, KeyKind
 from kioskd.rekey.notices import Blocked, Greeted, HandedBack, Listed, MoreTries, Restored
 from kioskd.rekey.wire import End
 
@@ -93,6 +93,7 @@ class MasterRef:
     generation: int
     kvn: int
     install: int
+    kind: KeyKind | None = None  # None: what the card was issued with, as its profile says
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ class Found:
     told: tuple[KeyEntry, ...] | None = None  # the key information of a card without response MAC: hearsay
     refused_put: bool = False  # the card answered PUT KEY with 6A80: hearsay, good for trying the other layout
     opened: bool = False  # EXTERNAL AUTHENTICATE was answered 9000, says the terminal
+    declined: bool = False  # the card answered PUT KEY of an AES set that a migration puts with an error
 
     def and_also(self, other: "Found") -> "Found":
         """Both together: a second report of the same script adds to what is proven and takes nothing away."""
@@ -171,6 +173,7 @@ class Found:
             locked=other.locked if self.locked is None else self.locked,
             told=other.told if self.told is None else self.told,
             opened=self.opened or other.opened,
+            declined=self.declined or other.declined,
         )
 
 
@@ -339,24 +342,6 @@ class CardState:
         masters = {one.master.kvn for one in self.intents if one.master is not None} | set((elsewhere or ())[1:])
         under = (one.opened.kvn for one in self.intents if one.cryptogram == krk and not one.opened_krk)
         return KrkTrust.MASTER_BOUND if any(kvn in masters for kvn in under) else KrkTrust.FACTORY
-
-    def works_with_length(self, wanted: bool) -> bool:
-        """The layout of PUT KEY that this card has taken; else the one it has not refused; else the wanted one."""
-        tried = [(one, self.found.get(one.number)) for one in self.intents if one.put_kvn]
-        taken = [one for one, found in tried if found and found.receipt in (Receipt.MATCH, Receipt.TOLD)]
-        if taken:
-            return taken[-1].with_length
-        return wanted if wanted not in self.refused_layouts else not wanted
-
-    @property
-    def refused_layouts(self) -> frozenset[bool]:
-        """The layouts of PUT KEY, with the clear length and without it, that it answered with 6A80 at the station.
-
-        In the field that would be a terminal's word alone: one that lies could have the card refused for ever.
-        """
-        numbers = {number for number, found in self.found.items() if found.refused_put}
-        station = (Purpose.ISSUE_MASTER, Purpose.ISSUE_KRK)
-        return frozenset(one.with_length for one in self.intents if one.number in numbers and one.purpose in station)
 
 
 def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardState:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from kioskd.errors import KioskError, Malformed
 from kioskd.gp.apdu import INS, MAX_RESPONSE_BYTES, CommandAPDU, ResponseAPDU
 from kioskd.gp.scp03 import LEVELS
-from kioskd.rekey.asks import Conversation, Elapsed, KeepReport, NoteInDoubt
 from kioskd.rekey.exchange import exchange
+from kioskd.rekey.relay_asks import Conversation, Elapsed, KeepReport, NoteInDoubt
 from kioskd.rekey.wire import End, Report, Script, Step
 
 _PLAIN_CLAS = (0x00, 0x80)

@@ -10,6 +10,7 @@ from kioskd.errors import TapEnds
 from kioskd.gp.keyinfo import KeyInformation
 from kioskd.rekey.asks import Conversation, DeriveMaster, Recall, Remember
 from kioskd.rekey.evidence import Subject, audit_of, deletable, finishes, judge, krk_of
+from kioskd.rekey.migration import is_not_migrated, kind_to_put
 from kioskd.rekey.profile import Operation, Order, Profile
 from kioskd.rekey.records import Act, CardState, Closed, Found, Intent, MasterRef, Purpose, Receipt, fold
 from kioskd.rekey.rotate import conclude_rotation, open_krk
@@ -30,22 +31,24 @@ def replace(desk: Desk, hearsay: KeyInformation | None, generation: int) -> Conv
             raise TapEnds("unknown-card", "its issuance was never proven finished")
         assert state.closed is not None
         if not state.open and state.closed.master.generation == generation:
-            return "done" if begun else "already-done"
+            return _finished(desk, state.closed) if begun else "already-done"
         begun = True
         found = yield from _replace_once(desk, state, hearsay, generation)
         hearsay = newest_keys(found, hearsay)
-    return "done" if (yield from _is_closed(generation)) else "not-finished"
+    state = fold((yield from Recall()))
+    if state.open or state.closed is None or state.closed.master.generation != generation:
+        return "not-finished"
+    return _finished(desk, state.closed)
+
+
+def _finished(desk: Desk, closed: Closed) -> str:
+    return "not-migrated" if is_not_migrated(desk.subject.profile, closed.master) else "done"
 
 
 def newest_keys(found: Found, hearsay: KeyInformation | None) -> KeyInformation | None:
     """The key information that a script has brought, else what was known before."""
     keys = found.key_information or found.told
     return hearsay if keys is None else KeyInformation(keys)
-
-
-def _is_closed(generation: int) -> Conversation[bool]:
-    state = fold((yield from Recall()))
-    return not state.open and state.closed is not None and state.closed.master.generation == generation
 
 
 def _replace_once(desk: Desk, state: CardState, hearsay: KeyInformation | None, generation: int) -> Conversation[Found]:
@@ -79,7 +82,7 @@ def conclude(subject: Subject, state: CardState, found: Found, purpose: Purpose,
         return  # in the midst of an issuance: a card without response MAC would pass for bare of its factory set
     master = found.proven_master
     assert master is not None
-    audit, trust = audit_of(subject.profile, purpose), state.trust_of(krk)
+    audit, trust = audit_of(subject.profile, purpose, master), state.trust_of(krk)
     receipt = state.receipt_of(master)
     yield from Remember(Closed(found.number, purpose, master, krk, receipt, audit=audit, krk_trust=trust))
 
@@ -126,7 +129,8 @@ def _worth_proving(profile: Profile, state: CardState, hearsay: KeyInformation |
     if not state.open or not installed or hearsay is None:
         return False
     last = state.last
-    failed = last is not None and last.purpose is Purpose.VERIFY and last.number in state.found
+    found = state.found.get(last.number) if last is not None else None
+    failed = last is not None and found is not None and (last.purpose is Purpose.VERIFY or found.declined)
     others = {one.kvn for one in state.masters} - {installed[0].kvn}
     return (
         not failed
@@ -146,7 +150,8 @@ def _install(
     subject: Subject, state: CardState, session: Verified, hearsay: KeyInformation | None, generation: int
 ) -> Conversation[Plan]:
     """Delete every set but the KRK (or put the new one in the old one's place, or beside it); greet the new one."""
-    master = MasterRef(generation, subject.profile.master_kvn(generation), state.next_install)
+    profile = subject.profile
+    master = MasterRef(generation, profile.master_kvn(generation), state.next_install, kind_to_put(profile, state))
     handle = yield from DeriveMaster(subject.master_label(master))
     deletes, replaces = _to_delete(subject, state, session.opened.greeting.kvn, hearsay, generation), 0
     match _order(subject, state, hearsay, master):
@@ -179,6 +184,8 @@ def _order(subject: Subject, state: CardState, hearsay: KeyInformation | None, m
         return Order.DELETE_FIRST
     if profile.order is Order.RENUMBER and not {one.kvn for one in state.masters} & there:
         return Order.DELETE_FIRST
+    if profile.order is Order.RENUMBER and any(one.kind != master.kind for one in state.masters):
+        return Order.DELETE_FIRST  # a key set keeps its type when another takes its place
     return profile.order
 
 

@@ -8,6 +8,7 @@ from kioskd.gp.executive import unlock
 from kioskd.gp.isd import (
     KDD_BYTES,
     RESPONSE_MAC,
+    SCP03,
     InitializeUpdateAnswer,
     KeyField,
     delete_key,
@@ -18,6 +19,7 @@ from kioskd.gp.isd import (
 )
 from kioskd.gp.keys import KVN
 from kioskd.gp.life_cycle import LifeCycle
+from kioskd.gp.scp03 import R_MAC
 from kioskd.rekey.asks import (
     Ask,
     ChannelHandle,
@@ -38,7 +40,9 @@ from kioskd.rekey.asks import (
 )
 from kioskd.rekey.evidence import Subject, judge
 from kioskd.rekey.labels import Cryptogram
+from kioskd.rekey.layouts import BOTH_LAYOUTS, refused_layouts, with_length
 from kioskd.rekey.locking import lock_command, state_command
+from kioskd.rekey.migration import spoken
 from kioskd.rekey.notices import Greeted
 from kioskd.rekey.profile import KEY_INFORMATION_TAG, Lock, Operation, Profile
 from kioskd.rekey.records import Act, CardState, Found, Greeting, Intent, MasterRef, Purpose, fold
@@ -49,7 +53,6 @@ GREET_DEADLINE_MS = 10_000
 SCRIPT_DEADLINE_MS = 30_000
 MAX_DELETES = MAX_STEPS - 8
 
-BOTH_LAYOUTS = 2
 _FACTORY, _DEFAULT = 0xFF, 0x00
 
 _OK = (int(SW.OK),)
@@ -128,8 +131,8 @@ def greet(desk: Desk, state: CardState, *kvns: int) -> Conversation[Opened]:
     for kvn in allowed[:-1]:
         greeting, response = yield from _greeted(desk, state, kvn)
         if response.sw != SW.REFERENCED_DATA_NOT_FOUND:
-            return _session(profile, greeting, response)
-    return _session(profile, *(yield from _greeted(desk, state, allowed[-1])))
+            return _session(profile, state, greeting, response)
+    return _session(profile, state, *(yield from _greeted(desk, state, allowed[-1])))
 
 
 def _greeted(desk: Desk, state: CardState, kvn: int) -> Conversation[tuple[Greeting, ResponseAPDU]]:
@@ -150,7 +153,7 @@ def _asked(desk: Desk, state: CardState, kvn: int, p1: int) -> Conversation[tupl
     return Greeting(kvn, challenge), _decoded(report.answers[0])
 
 
-def _session(profile: Profile, greeting: Greeting, response: ResponseAPDU) -> Opened:
+def _session(profile: Profile, state: CardState, greeting: Greeting, response: ResponseAPDU) -> Opened:
     """The session that an INITIALIZE UPDATE opened."""
     kvn = greeting.kvn
     if response.sw in (SW.AUTHENTICATION_BLOCKED, SW.CONDITIONS_NOT_SATISFIED, SW.SECURITY_STATUS_NOT_SATISFIED):
@@ -158,10 +161,10 @@ def _session(profile: Profile, greeting: Greeting, response: ResponseAPDU) -> Op
     if not response.ok:
         raise TapEnds("not-finished", f"INITIALIZE UPDATE of KVN {kvn:02X} was answered {response.sw:04X}")
     answer = _read_answer(response.data)
-    mute = profile.response_mac and profile.scp == 3 and not answer.i & RESPONSE_MAC
-    if answer.kvn != kvn or answer.scp != profile.scp or mute:
-        spoken = f"SCP{answer.scp:02X}, i={answer.i:02X}"
-        raise TapEnds("scp-unsupported", f"KVN {answer.kvn:02X}, {spoken}, asked for KVN {kvn:02X}")
+    mute = profile.level_of(answer.scp) & R_MAC and answer.scp == SCP03 and not answer.i & RESPONSE_MAC
+    if answer.kvn != kvn or answer.scp not in spoken(profile, state, kvn) or mute:
+        told = f"SCP{answer.scp:02X}, i={answer.i:02X}"
+        raise TapEnds("scp-unsupported", f"KVN {answer.kvn:02X}, {told}, asked for KVN {kvn:02X}")
     return Opened(greeting, response.data)
 
 
@@ -212,17 +215,18 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
     """Wraps the plan's commands in the session and writes down what will verify its report."""
     opened = session.opened
     _check_tries(desk.subject.profile, state, plan, opened.greeting.kvn)
-    channel = yield from OpenChannel(
-        session.handle, opened.greeting.host_challenge, opened.answer, desk.subject.profile.level
-    )
     profile = desk.subject.profile
+    level = profile.level_of(_read_answer(opened.answer).scp)
+    channel = yield from OpenChannel(session.handle, opened.greeting.host_challenge, opened.answer, level)
     fields: tuple[KeyField, ...] = ()
-    with_length = state.works_with_length(profile.key_length_sent)
+    kind = plan.master.kind if plan.master is not None else None
+    own = profile if kind is None or profile.migrates is None else profile.migrates
+    length_sent = with_length(state, kind, own.key_length_sent)
     if plan.new is not None:
-        if len(state.refused_layouts) == BOTH_LAYOUTS:
+        if len(refused_layouts(state)) == BOTH_LAYOUTS:
             raise TapEnds("card-unfit", "the card has refused PUT KEY in both layouts; it is not tried again")
-        wrapped_set = yield from WrapKeySet(channel, plan.new, profile.zero_kcv)
-        fields = tuple(replace(one, with_length=with_length) for one in wrapped_set)
+        wrapped_set = yield from WrapKeySet(channel, plan.new, own.zero_kcv)
+        fields = tuple(replace(one, with_length=length_sent) for one in wrapped_set)
     opening = yield from _unlocking(profile, plan, session, channel)
     acts = (*opening, *_acts(profile, plan, fields))
     wrapped = yield from WrapCommands(channel, tuple(command for _, command, _ in acts))
@@ -256,7 +260,7 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
         marks=wrapped.marks,
         sealed=wrapped.sealed,
         opened_krk=session.krk.install if session.krk is not None else 0,
-        with_length=with_length,
+        with_length=length_sent,
     )
     return script, intent
 
@@ -287,8 +291,10 @@ def _acts(profile: Profile, plan: Plan, fields: tuple[KeyField, ...]) -> tuple[P
     """The plan's steps between EXTERNAL AUTHENTICATE and the last greetings, without the unlocking."""
     acts: list[Planned] = [(Act.DELETE, delete_key(KVN(kvn)), _GONE) for kvn in plan.deletes]
     if fields:
-        # A card that cannot change a key version number keeps the old set: the key information says so.
-        accept = _ANY if plan.replaces else _OK
+        # A card that cannot change a key version number keeps the old set, and one that takes no AES set has none:
+        # the key information says so.
+        migrates = plan.master is not None and plan.master.kind is not None and profile.response_mac
+        accept = _ANY if plan.replaces or migrates else _OK
         acts.append((Act.PUT, put_key(KVN(plan.put_kvn), fields, plan.replaces), accept))
     locking = lock_command(profile, sealing=plan.seals) if plan.locks else None
     if locking is not None:

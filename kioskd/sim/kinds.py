@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.life_cycle import LifeCycle
+from kioskd.rekey.aes_sets import Migration
 from kioskd.rekey.profile import Algorithm, FactoryHabit, Lock, Match, Order, Profile
 from kioskd.virtual.card_options import CardOptions
 
@@ -102,6 +103,21 @@ _MIX = (
     ),
     Kind("SCP02 i=15", _DES, CardOptions(scp=2, scp_i=0x15)),
     Kind("SCP02 i=55, no E0", _DES, CardOptions(scp=2, scp_i=0x55, empty_keys=True)),
+    Kind(
+        "SCP02 i=15, goes to AES-128",
+        replace(_DES, migrates=Migration()),
+        CardOptions(scp=2, scp_i=0x15, also_aes=True),
+    ),
+    Kind(
+        "SCP02 i=35, goes to AES-256",
+        replace(_DES, level=0x13, migrates=Migration(key_bytes=32)),
+        CardOptions(scp=2, scp_i=0x35, also_aes=True),
+    ),
+    Kind(
+        "SCP02 i=75, refuses AES",
+        replace(_DES, level=0x13, migrates=Migration()),
+        CardOptions(scp=2, scp_i=0x75, also_aes=True, aes_over_scp02=False),
+    ),
     Kind("SCP02 i=35, response MAC", replace(_DES, level=0x13), CardOptions(scp=2, scp_i=0x35)),
 )
 

@@ -31,7 +31,7 @@ VISITS = 7
 """How often a person comes back in one campaign."""
 
 FINAL_TAPS = 4
-GOOD = frozenset({"done", "already-done", "issued", "already-issued", "adopted", "nothing-to-do"})
+GOOD = frozenset({"done", "not-migrated", "already-done", "issued", "already-issued", "adopted", "nothing-to-do"})
 PHASE_S = 600
 DAY_S = 86_400
 RESTORE_MS = 180_000

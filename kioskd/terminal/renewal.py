@@ -10,14 +10,17 @@ import random
 import ssl
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from kioskd.config import TerminalConfig
-from kioskd.edges.https import HttpsServer
 from kioskd.edges.tls import Certified, client_context, examine
 from kioskd.errors import KioskError
 from kioskd.rekey.enrolment import RENEW, WHOAMI, Enrolled, Lifetime, Renewing
 from kioskd.shape import from_plain, to_plain
 from kioskd.terminal.identity import IdentityFiles, identity_files
+
+if TYPE_CHECKING:
+    from kioskd.edges.https import HttpsServer
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +102,9 @@ class Renewal:
         self._next = self._context(files)
         log.info("renewal: the certificate is renewed, until %s", time.strftime("%Y-%m-%d", time.gmtime(new.end)))
 
-    def _server(self, files: IdentityFiles) -> HttpsServer:
+    def _server(self, files: IdentityFiles) -> "HttpsServer":
+        from kioskd.edges.https import HttpsServer
+
         server = self._config.server
         return HttpsServer(server.host, server.port, server.name, self._context(files), server.proxy)
 

@@ -15,10 +15,9 @@ from kioskd.edges import network
 from kioskd.edges.clock import synchronised
 from kioskd.edges.https import HttpsServer
 from kioskd.edges.link import connect
-from kioskd.edges.local_http import Refusal
 from kioskd.edges.pcsc import present_readers
 from kioskd.edges.tls import authority_context, client_context, validity, validity_of
-from kioskd.errors import KioskError, ServerDown
+from kioskd.errors import KioskError, Refusal, ServerDown
 from kioskd.outcomes import outcome
 from kioskd.rekey.enrolment import WHOAMI
 from kioskd.terminal.answers import CheckAnswer, SelfTestAnswer

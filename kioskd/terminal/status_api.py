@@ -1,4 +1,7 @@
-"""The verbs of the status socket: what may be read there, and what a technician may do. Every route is in one table."""
+"""The verbs of the status socket: what may be read there, and what a technician may do. Every route is in one table.
+
+What is asked for once in months is loaded when it is asked for: a terminal that starts is sooner ready for a card.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,11 +23,8 @@ from kioskd.terminal.answers import (
     StatusAnswer,
     TapsAnswer,
 )
-from kioskd.terminal.bundle import bundle
 from kioskd.terminal.events import Kind
 from kioskd.terminal.figures import figures_of
-from kioskd.terminal.openapi import document
-from kioskd.terminal.selftest import SelfTest
 from kioskd.terminal.status import Status, shortened
 from kioskd.terminal.tap import Terminal
 
@@ -94,6 +94,8 @@ class StatusApi:
         return TapsAnswer(self.status.told_taps())
 
     async def _openapi(self, _: Asked) -> dict[str, Any]:
+        from kioskd.terminal.openapi import document
+
         self._document = self._document or document(self.routes)
         return self._document
 
@@ -148,10 +150,14 @@ class StatusApi:
         return self._done("undrained")
 
     async def _bundle(self, _: Asked) -> Content:
+        from kioskd.terminal.bundle import bundle
+
         told = await self.status.answer(self.terminal)
         return Content(bundle(self.config, told, await self._test()), BUNDLE_TYPE)
 
     async def _test(self) -> SelfTestAnswer:
+        from kioskd.terminal.selftest import SelfTest
+
         uplink = self.terminal.uplink
         return await SelfTest(self.config, uplink.connected, uplink.server_ahead_s).run()
 

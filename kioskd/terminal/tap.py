@@ -27,9 +27,9 @@ from kioskd.gp.cplc import canonical_id
 from kioskd.log_fields import MessageId, card_hash, entry, tell
 from kioskd.outcomes import CATALOGUE
 from kioskd.ports import Card, CardReaders, Journal, Panel
-from kioskd.rekey.asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
 from kioskd.rekey.exchange import exchange
 from kioskd.rekey.relay import CardSession, RelayPolicy, check, relay
+from kioskd.rekey.relay_asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
 from kioskd.rekey.wire import (
     End,
     Refuse,

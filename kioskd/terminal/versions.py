@@ -4,7 +4,6 @@ import os
 import platform
 import ssl
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 from kioskd.version import VERSION
 
@@ -14,6 +13,8 @@ PARTS = ("aiohttp", "pyscard", "PyYAML", "systemd-python")
 @cache
 def versions() -> dict[str, str]:
     """Name and version of kioskd, Python, OpenSSL, the kernel and the libraries that a terminal loads."""
+    from importlib.metadata import PackageNotFoundError, version  # brings a library of mail along
+
     found = {
         "kioskd": VERSION,
         "Python": platform.python_version(),

@@ -37,6 +37,7 @@ class CardOptions:
     slots: int = 2  # beside the factory set
     scp: int = SCP03  # of the factory set; 02 makes it a 3DES set
     also_aes: bool = False  # a card of SCP02 that takes AES sets as well, and speaks SCP03 with them
+    aes_over_scp02: bool = True  # `also_aes`: in a channel of SCP02, too; False: it says 6A80 there
     factory_kvn: int = 0xFF
     scp_i: int = 0x70  # 01: S16; 10: pseudo-random challenge; 20: response MAC; 40: response encryption
     factory_key_bytes: int = 16
@@ -130,5 +131,5 @@ class CardOptions:
     def takes(self, kind: int, scp: int) -> bool:
         """Whether PUT KEY takes keys of that type in a channel of that protocol."""
         if kind == AES_TYPE:
-            return scp == SCP03 or self.also_aes
+            return scp == SCP03 or (self.also_aes and self.aes_over_scp02)
         return kind == DES_TYPE and self.scp == SCP02 and scp == SCP02

@@ -80,6 +80,10 @@ class Oracle:
         kvns = {one.kvn for one in card.memory.sets}
         if kvns != {closed.krk.kvn, closed.master.kvn}:
             raise Violation("a foreign set behind a closed case", card.name, f"{_sets(card.memory)}, {_said(closed)}")
+        master = card.memory.at(closed.master.kvn)
+        expected = card.subject.profile.entries(closed.master.kvn, closed.master.kind)
+        if master is None or set(master.entries()) != expected:
+            raise Violation("the card's master set is of another kind", card.name, _said(closed))
         if not _holds(card.memory, closed.master.kvn, self._master(card.subject, closed.master)):
             raise Violation("the card has another master set", card.name, _said(closed))
         if not _holds(card.memory, closed.krk.kvn, self._krk(card.subject, closed.krk)):

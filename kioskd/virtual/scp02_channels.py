@@ -12,7 +12,7 @@ from kioskd.gp.aes import AESKey
 from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
 from kioskd.gp.des import DESKey, SCP02SessionKeys, kcv_des, scp02_session_keys
 from kioskd.gp.isd import AES_TYPE, DES_TYPE, InitializeUpdateAnswer, KeyField
-from kioskd.gp.keys import kcv_aes
+from kioskd.gp.keys import kcv_aes, kcv_aes_zero
 from kioskd.gp.scp02 import LEVELS, R_MAC, ResponseChain, card_cryptogram, read_responses, wrap_script
 from kioskd.secret import Secret
 from kioskd.virtual.derivation import KeyValues
@@ -73,11 +73,12 @@ def unwrap_scp02(sealed: Secret, responses: tuple[ResponseAPDU, ...]) -> tuple[R
     return read_responses(chain, tuple(CommandAPDU.decode(bytes.fromhex(one)) for one in kept["commands"]), responses)
 
 
-def wrapped_scp02(opened: SCP02Opened, value: Secret, *, des: bool) -> KeyField:
+def wrapped_scp02(opened: SCP02Opened, value: Secret, *, des: bool, zero_kcv: bool) -> KeyField:
     """One key under the session's DEK: 3DES-ECB, whatever the key is."""
     if len(value) % 8:
         raise VaultError("a key that is not whole blocks of 3DES")
     ciphertext = opened.keys.dek.encrypt_block(value.reveal())
     if des:
         return KeyField(DES_TYPE, ciphertext, len(value), kcv_des(DESKey(value)), with_length=False)
-    return KeyField(AES_TYPE, ciphertext, len(value), kcv_aes(AESKey(value)))
+    check = kcv_aes_zero if zero_kcv else kcv_aes
+    return KeyField(AES_TYPE, ciphertext, len(value), check(AESKey(value)))

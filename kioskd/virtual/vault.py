@@ -98,7 +98,7 @@ class SoftVault(KeySets):
         """PUT KEY's fields, ENC MAC DEK and UNLOCK if there is one, under the channel's static DEK."""
         opened, values = self._channel(channel), self._set(new)
         if isinstance(opened, SCP02Opened):
-            return tuple(wrapped_scp02(opened, value, des=values.des) for value in values.members)
+            return tuple(wrapped_scp02(opened, value, des=values.des, zero_kcv=zero_kcv) for value in values.members)
         if values.des:
             raise VaultError("a 3DES set is not put over SCP03")
         return tuple(self._wrapped(opened.static.keys.dek, value, zero_kcv) for value in values.members)
@@ -110,7 +110,7 @@ class SoftVault(KeySets):
         if unlock is None:
             raise VaultError("the key set of this channel has no unlock key")
         if isinstance(opened, SCP02Opened):
-            return wrapped_scp02(opened, unlock, des=True).ciphertext
+            return wrapped_scp02(opened, unlock, des=True, zero_kcv=False).ciphertext
         return self._wrapped(opened.static.keys.dek, unlock, zero_kcv=False).ciphertext
 
     def wrap_commands(self, channel: ChannelHandle, commands: tuple[CommandAPDU, ...]) -> WrappedScript:

@@ -14,11 +14,13 @@ from kioskd.rekey.campaign import CardRow
 ROWS = (
     CardRow(CardId("cplc", b"0123456789"), epoch=1, generation=2, kvn=0x32, install=3, open=False),
     CardRow(CardId("cf", b"abcdefghij"), epoch=2, generation=1, kvn=0x31, install=1, open=True),
+    CardRow(CardId("cf", b"bcdefghijk"), epoch=1, generation=2, kvn=0x22, install=4, open=False, keys="AES-128"),
 )
 TABLE = (
-    b"card,generation,kvn,install,epoch,state\n"
-    b"cplc:30313233343536373839,2,32,3,1,proven\n"
-    b"cf:6162636465666768696A,1,31,1,2,open\n"
+    b"card,generation,kvn,install,epoch,state,keys\n"
+    b"cplc:30313233343536373839,2,32,3,1,proven,\n"
+    b"cf:6162636465666768696A,1,31,1,2,open,\n"
+    b"cf:62636465666768696A6B,2,22,4,1,proven,AES-128\n"
 )
 
 

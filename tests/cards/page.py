@@ -30,6 +30,10 @@ FIELDS = (
         "greeting_tries",
         "INITIALIZE UPDATEs without a session that block a set, where each costs one; 0: none does",
     ),
+    (
+        "migrates",
+        "a card of 3DES sets gets AES sets when it is replaced: `key_bytes` 16 or 32, `i`, `level`, `key_length_sent`, `zero_kcv`",
+    ),
     ("proof, source", "how well this is known, and where it was read"),
 )
 
@@ -74,6 +78,9 @@ QUIRKS = (
     Quirk("keys diversified by the vendor", "10", "`DIVERSIFIED emv`, `visa2`, `visa` or `kdf3` in the factory set's file; the card's cryptogram decides", "tests/hsm/test_scp02_on_tokens.py::test_a_card_whose_factory_set_is_diversified_is_issued_with_the_vendors_master"),
     Quirk("AES-256 sizes", "9", "all three sizes in every cell of the matrix", "tests/cards/test_matrix.py::test_a_cell_runs_to_its_end"),
     Quirk("counter moves on commands without data", "13", "SCP03 counts every command", "tests/gp/test_scp03.py::test_a_command_without_data_counts"),
+    Quirk("3DES sets, takes AES sets as well", "6", "`migrates`: a replacement puts an AES set, the answer to INITIALIZE UPDATE says which protocol", "tests/rekey/test_migration.py::test_a_replacement_puts_an_aes_set_and_the_card_speaks_scp03_with_it"),
+    Quirk("AES keys over SCP02 6A80", "22", "both layouts once, then a 3DES set of the new generation in the same tap (K106)", "tests/rekey/test_migration.py::test_a_card_that_refuses_aes_keys_gets_a_3des_set_of_the_new_generation_in_the_same_tap"),
+    Quirk("a set keeps its type in place", "1, 2", "the first AES set is put delete-first, whatever the order", "tests/rekey/test_migration.py::test_a_card_that_renumbers_is_migrated_by_one_script_which_deletes_first"),
     Quirk("garbage answers", "-", "every tap ends in an outcome, within the budget", "tests/cards/test_garbage.py::test_a_garbage_card_ends_every_tap_in_an_outcome_within_the_budget"),
     Quirk("a planted key set", "-", "deleted under the KRK, or the case stays open", "tests/cards/test_cuts.py::test_a_planted_key_set_is_found_and_removed_or_the_case_stays_open"),
 )  # fmt: skip

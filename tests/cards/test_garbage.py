@@ -15,6 +15,9 @@ from kioskd.rekey.profile import Lock, Profile
 from kioskd.rekey.tries import budget
 from kioskd.rekey.wire import Script
 from kioskd.virtual.card_options import CardOptions
+from tests.rekey.kinds import Kind
+from tests.rekey.migrating import MACED, PLAIN
+from tests.rekey.migrating import issued as migrating
 from tests.rekey.vaults import armed, issuing
 from tests.rekey.world import AttackedCard, Kiosk, World, tap
 
@@ -132,3 +135,17 @@ def test_garbage_before_a_lock_can_be_shown_closes_nothing_falsely() -> None:
         kiosk.dice, kiosk.honest = dice, 0.9
         tap(kiosk)
         assert tap(Kiosk(begun, "honest")) in CATALOGUE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [PLAIN, MACED], ids=str)
+def test_garbage_of_a_card_that_goes_to_aes_closes_nothing_falsely_and_spends_no_attempt(kind: Kind) -> None:
+    dice = random.Random(str(kind))
+    for number in range(200):
+        begun = migrating(kind)
+        kiosk = Garbage(begun, f"k{number}")
+        kiosk.dice, kiosk.honest = dice, 0.9
+        tap(kiosk)
+        assert {tap(Kiosk(begun, "honest")) for _ in range(2)} <= {"done", "already-done", "not-migrated"}
+        begun.assert_finished(2, number)
+        assert all(one.tries == begun.card.options.tries for one in begun.card.memory.sets)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kioskd.edges.local_http import MAX_BODY_BYTES, Refusal, ask_local, serve_local
-from kioskd.errors import BadConfiguration, ServerDown, StoreFailed
+from kioskd.edges.local_http import MAX_BODY_BYTES, ask_local, serve_local
+from kioskd.errors import BadConfiguration, Refusal, ServerDown, StoreFailed
 
 
 async def echo(body: bytes) -> Any:

@@ -17,10 +17,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 import kioskd.edges.enrolments as book
 from kioskd.edges.certificates import Role, issue_client
 from kioskd.edges.enrolment_door import FROM_ALL, FROM_ONE, Gate
-from kioskd.edges.local_http import Refusal
 from kioskd.edges.store import BEGIN_WRITING
 from kioskd.edges.tls import enrolment_client_context
-from kioskd.errors import Malformed
+from kioskd.errors import Malformed, Refusal
 from kioskd.rekey.enrolment import CODE_BYTES, ENROL, MAX_REQUEST_BYTES, RENEW, WHOAMI, Code, new_code, read_code
 from tests.enrolment.desk import Desk, named, open_desk, request
 from tests.loopback import HOST

@@ -77,7 +77,7 @@ def _record(record: Record) -> Any:
 def _found(found: Found) -> Key:
     return (
         *(found.number, found.end, found.receipt, found.key_information, found.proven_master, _krk(found.proven_krk)),
-        *(found.forged, found.locked, found.told, found.refused_put, found.opened),
+        *(found.forged, found.locked, found.told, found.refused_put, found.declined, found.opened),
     )
 
 

@@ -15,9 +15,11 @@ def keys_told(scenario: Scenario, lie: str) -> bytes:
     profile = scenario.profile
     if lie == "lie-short":
         return _OK
-    generation = scenario.generation if lie == "lie-new-keys" else 1
-    kvns = (profile.krk_kvn, profile.master_kvn(generation))
-    return KeyInformation(tuple(entry for kvn in kvns for entry in profile.entries(kvn))).encode() + _OK
+    generation, kind = 1, None
+    if lie == "lie-new-keys":
+        generation, kind = scenario.generation, profile.migrates.kind if profile.migrates is not None else None
+    told = profile.entries(profile.krk_kvn) | profile.entries(profile.master_kvn(generation), kind)
+    return KeyInformation(tuple(told)).encode() + _OK
 
 
 def bent(scenario: Scenario, lie: str) -> Callable[[bytes], bytes]:

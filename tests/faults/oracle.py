@@ -44,7 +44,7 @@ class Oracle:
     def is_master(self, stored: StoredSet | None, master: MasterRef) -> bool:
         """Whether a set of the card is that installation of a master set, its data encryption key included."""
         profile = self.subject.profile
-        if stored is None or stored.kvn != master.kvn:
+        if stored is None or set(stored.entries()) != profile.entries(master.kvn, master.kind):
             return False
         if not master.generation:
             return _values(stored) == self.keys.factory(profile.adopts)

@@ -18,6 +18,7 @@ from tests.cards.test_habits import ELSEWHERE, HABITS
 from tests.faults.oracle import Oracle
 from tests.faults.remembered import AllKeys, RememberedCard, RememberedVault
 from tests.rekey.kinds import AES256_FROM_128, AES256_S16, Kind
+from tests.rekey.migrating import MACED, PLAIN, REFUSING, RENUMBER, THREE
 from tests.rekey.vaults import Keys, armed, both, issuing, rotating
 
 
@@ -209,7 +210,7 @@ def _slug(words: str) -> str:
 @functools.cache
 def scenarios() -> dict[str, Scenario]:
     """Every scenario by its name, such as replace/scp03-aes128 or rotate/scp03-aes256/executive/krk-first."""
-    found = [*_cells(), *_habits(), *_sizes()]
+    found = [*_cells(), *_habits(), *_sizes(), *_migrations()]
     found.append(Scenario(f"adopt/{MAIN}", ELSEWHERE, _elsewhere(CardOptions()), Operation.ADOPT))
     return {one.name: one for one in found}
 
@@ -235,6 +236,18 @@ def _habits() -> list[Scenario]:
         for operation in (Operation.ISSUE, Operation.REPLACE):
             if not profile.refuses(operation):
                 found.append(Scenario(f"{operation.value}/{_slug(name)}", profile, options, operation))
+    return found
+
+
+def _migrations() -> list[Scenario]:
+    """Cards whose 3DES master set is replaced by an AES set, and those that refuse it."""
+    chosen = (("plain", PLAIN), ("maced", MACED), ("install-first", THREE), ("renumber", RENUMBER))
+    found = [
+        Scenario(f"replace/migrates-{name}", kind.profile, kind.options, Operation.REPLACE) for name, kind in chosen
+    ]
+    found.append(Scenario("rotate/migrates-maced", MACED.profile, MACED.options, Operation.ROTATE))
+    for name, kind in zip(("plain", "maced"), REFUSING, strict=False):
+        found.append(Scenario(f"replace/refuses-aes-{name}", kind.profile, kind.options, Operation.REPLACE))
     return found
 
 

@@ -29,6 +29,27 @@ def test_the_kiosk_daemon_loads_no_part_of_a_server(library: str) -> None:
     assert library not in loaded
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        *("kioskd.rekey.asks", "kioskd.rekey.records", "kioskd.rekey.bundle", "kioskd.edges.https"),
+        *("kioskd.edges.link_server", "kioskd.terminal.selftest", "kioskd.terminal.bundle", "kioskd.terminal.openapi"),
+        *("tarfile",),
+    ],
+)
+def test_the_kiosk_daemon_is_ready_without_what_it_needs_once_in_months_or_never(later: str) -> None:
+    assert later not in loaded_by("kioskd.kiosk.daemon")
+
+
+@pytest.mark.parametrize(
+    "library", ["cryptography", "yaml", "sqlite3", "smartcard", "systemd", "textual", "kioskd.edges.local_http"]
+)
+def test_the_command_of_technicians_loads_no_more_than_asking_and_showing_needs(library: str) -> None:
+    loaded = loaded_by("kioskd.kiosk.kioskctl")
+    assert {"aiohttp", "rich"} <= loaded, "it asks over HTTP and shows colours, so this looks at the right module"
+    assert library not in loaded
+
+
 @pytest.mark.parametrize("role", ["access", "kms", "station", "ca"])
 def test_the_kiosk_daemon_loads_no_other_role(role: str) -> None:
     others = {name for name in loaded_by("kioskd.kiosk.daemon") if name.split(".")[1:2] == [role]}

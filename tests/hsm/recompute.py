@@ -68,7 +68,7 @@ def main() -> None:
         t = b"".join(cmac(krkdb, bytes((j,)) + info(krk, member)) for j in (1, 2))
         size = krk["bits"] // 8
         out["krk"].append(ecb(rnd, t[:16] if size == 16 else t)[:size].hex())
-        digest = hashlib.sha256(info(master, member)).digest()
+        digest, size = hashlib.sha256(info(master, member)).digest(), master["bits"] // 8
         out["master"].append(ecb(mkdb, digest[:16] if size == 16 else digest)[:size].hex())
     json.dump(out, sys.stdout)
 

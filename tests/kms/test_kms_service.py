@@ -16,8 +16,7 @@ import pytest
 
 from kioskd.audit.cli import main as audit
 from kioskd.edges.certificates import Role, create_ca, issue_client
-from kioskd.edges.local_http import Refusal
-from kioskd.errors import LinkLost, ServerDown, ServerNotTrusted
+from kioskd.errors import LinkLost, Refusal, ServerDown, ServerNotTrusted
 from kioskd.kms.cli import main as kms
 from kioskd.rekey.ceremony import Request
 from kioskd.rekey.kms_wire import APPROVALS, EXECUTIONS, HOLDINGS, ONLINE, PAPERS, REQUESTS

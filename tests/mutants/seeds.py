@@ -6,6 +6,7 @@ SCHEDULES = "tests/faults/test_schedules.py"
 SINGLES = f"{SCHEDULES}::test_any_single_fault_of_the_main_kind_is_repaired"
 REPLACE, ROTATE, ISSUE = (f"{SINGLES}[{operation}]" for operation in ("replace-300", "rotate-600", "issue-600"))
 BY_CUTS = "tests/rekey/test_attacks_by_cuts.py"
+MIGRATION, ON_MIGRATION = "tests/rekey/test_migration.py", "tests/rekey/test_attacks_on_migration.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,5 +206,47 @@ SEEDS = (
         "    if not cases or accepted == digest_of(cases):\n",
         "    if cases or accepted == digest_of(cases):\n",
         "tests/rekey/test_campaigns.py::test_disarming_is_refused_with_the_list_while_a_card_is_begun",
+    ),
+    Mutant(
+        "every master set computed as what its card was issued with",
+        "rekey/evidence.py",
+        "master.kvn, master.kind or self.profile.kind)",
+        "master.kvn, self.profile.kind)",
+        f"{MIGRATION}::test_a_replacement_puts_an_aes_set_and_the_card_speaks_scp03_with_it",
+    ),
+    Mutant(
+        "an old master set computed as what the profile goes to",
+        "rekey/evidence.py",
+        "master.kvn, master.kind or self.profile.kind)",
+        "master.kvn, master.kind or self.profile.kinds[-1])",
+        f"{ON_MIGRATION}::test_records_of_before_are_read_as_what_they_were",
+    ),
+    Mutant(
+        "a refusal of AES keys believed without MAC",
+        "rekey/evidence.py",
+        "    if not profile.response_mac:\n        return True\n    return told.keys is not None and all(",
+        "    return told.keys is None or all(",
+        f"{ON_MIGRATION}::test_a_terminal_that_says_no_where_the_card_has_macs_never_gets_it_a_3des_set",
+    ),
+    Mutant(
+        "a card of AES keys talked back to 3DES",
+        "rekey/migration.py",
+        "    if declined(state) >= REFUSALS and not _has_taken_one(state):\n",
+        "    if declined(state) >= REFUSALS:\n",
+        f"{ON_MIGRATION}::test_a_card_that_has_an_aes_set_is_never_talked_back_to_3des",
+    ),
+    Mutant(
+        "a card that refuses AES keys left without a master set",
+        "rekey/migration.py",
+        "    if declined(state) >= REFUSALS and not _has_taken_one(state):\n",
+        "    if declined(state) > 1000 and not _has_taken_one(state):\n",
+        f"{MIGRATION}::test_a_card_that_refuses_aes_keys_gets_a_3des_set_of_the_new_generation_in_the_same_tap",
+    ),
+    Mutant(
+        "the protocol taken from the profile alone",
+        "rekey/script.py",
+        "answer.scp not in spoken(profile, state, kvn) or mute:",
+        "answer.scp != profile.scp or mute:",
+        f"{ON_MIGRATION}::test_a_rotation_after_the_migration_is_cut_anywhere_and_finished_under_either_protocol",
     ),
 )

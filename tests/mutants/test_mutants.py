@@ -49,8 +49,8 @@ MUTANTS = (
     Mutant(
         "both layouts of PUT KEY tried again and again",
         "rekey/script.py",
-        "        if len(state.refused_layouts) == BOTH_LAYOUTS:\n",
-        "        if len(state.refused_layouts) > BOTH_LAYOUTS:\n",
+        "        if len(refused_layouts(state)) == BOTH_LAYOUTS:\n",
+        "        if len(refused_layouts(state)) > BOTH_LAYOUTS:\n",
         "tests/cards/test_habits.py::test_a_card_that_refuses_both_layouts_is_not_tried_a_third_time",
     ),
     Mutant(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.path.scene import Scene, open_scene
+from tests.path.scene import Scene, configured, open_scene
 
 CARDS = 36
 
@@ -22,13 +22,5 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 @pytest.fixture
 def impatient(scene: Scene) -> Iterator[Scene]:
     """The scene with a kiosk that calls a reader hung after a second."""
-    config = scene.stage.folder / "kiosk.yaml"
-    usual = config.read_text()
-    config.write_text(usual.replace("reader: {", "reader: {transmit_timeout_s: 1.0, "))
-    assert config.read_text() != usual
-    scene.stage.roles.stop("kiosk")
-    scene.stage.start_terminal("kiosk")
-    yield scene
-    scene.stage.roles.stop("kiosk")
-    config.write_text(usual)
-    scene.stage.start_terminal("kiosk")
+    with configured(scene, "reader: {", "reader: {transmit_timeout_s: 1.0, "):
+        yield scene

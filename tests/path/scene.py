@@ -147,6 +147,25 @@ def open_scene(folder: Path, cards: int) -> Iterator[Scene]:
         yield scene
 
 
+@contextmanager
+def configured(scene: Scene, words: str, instead: str) -> Iterator[None]:
+    """The scene with a kiosk that was started with other words in its configuration; the usual one afterwards."""
+    config = scene.stage.folder / "kiosk.yaml"
+    usual = config.read_text()
+    assert words in usual
+
+    def start(text: str) -> None:
+        scene.stage.roles.stop("kiosk")
+        config.write_text(text)
+        scene.stage.start_terminal("kiosk")
+
+    start(usual.replace(words, instead))
+    try:
+        yield
+    finally:
+        start(usual)
+
+
 def when_the_card_gets(ins: int, act: Callable[[], None]) -> Callable[[bytes], None]:
     """Does something once, after the card has executed a command and before it answers."""
     done: list[float] = []

@@ -8,6 +8,7 @@ import pytest
 
 from kioskd.demo.stage import Stage
 from kioskd.edges.profile_file import load_profile
+from kioskd.gp.isd import AES_TYPE, DES_TYPE
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.life_cycle import LifeCycle
 from kioskd.gp.registry import SecurityDomain
@@ -33,6 +34,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         for file in SHIPPED.glob("*.yaml"):
             asks = "list_domains: true\n" if file.name.startswith("10-") else ""
             (profiles / file.name).write_text(file.read_text() + asks)
+        # A card that speaks both protocols is of the first profile of either.
+        both = (profiles / "20-scp02-i55.yaml").rename(profiles / "04-scp02-i55.yaml")
+        both.write_text(both.read_text() + "migrates: {i: 0x70}\n")
         access = opened.folder / "access.yaml"
         access.write_text(access.read_text() + f"profiles: {profiles}\n")
         for name in ("kiosk", "station"):
@@ -71,6 +75,7 @@ def use(stage: Stage, *first: str) -> None:
 
 def test_cards_of_every_kind_are_issued_and_replaced(stage: Stage) -> None:
     cards = {"aes": card_of(stage, "aes", others=MANY, domains=DOMAINS, page=1), "des": card_of(stage, "des", **DES)}
+    cards["des-to-aes"] = card_of(stage, "des-to-aes", also_aes=True, **DES)
     for name, card in cards.items():
         assert stage.tap(stage.holder(card, "station"), "station")["outcome"] == "issued", name
     use(stage, "30-executive")
@@ -85,9 +90,12 @@ def test_cards_of_every_kind_are_issued_and_replaced(stage: Stage) -> None:
     stage.release("replace", generation=2)
     for name, card in cards.items():
         before = card.kvns
-        assert stage.tap(stage.holder(card, "kiosk"), "kiosk")["outcome"] == "done", name
+        expected = "not-migrated" if name == "des" else "done"
+        assert stage.tap(stage.holder(card, "kiosk"), "kiosk")["outcome"] == expected, name
         assert card.kvns != before and len(card.kvns) == 2, name
     assert cards["locked"].memory.life_cycle is LifeCycle.CARD_LOCKED
+    kinds = {name: {one.kind for one in cards[name].memory.sets} for name in ("des", "des-to-aes")}
+    assert kinds == {"des": {DES_TYPE}, "des-to-aes": {DES_TYPE, AES_TYPE}}
 
     blocked = cards["aes"]
     number = blocked.options.cplc_data()

@@ -12,8 +12,10 @@ import pytest
 
 from kioskd.terminal.uplink import ANSWER_S
 from kioskd.virtual.card import VirtualCard
-from tests.path.scene import AFTER, BEFORE, KRK, Scene
+from tests.path.scene import AFTER, BEFORE, KRK, Scene, configured
 from tests.path.test_outages import AUTHENTICATE, DELETE, GREETING, PUT, STEPS, at
+from tests.soak.crowd import Crowd
+from tests.soak.samples import process
 
 pytestmark = [pytest.mark.pcscd, pytest.mark.slow]
 
@@ -159,6 +161,41 @@ def test_two_readers_work_at_once_a_replacement_beside_an_issuance(scene: Scene)
         assert blank.kvns == AFTER
     finally:
         stage.roles.stop("station")
+
+
+# --- many taps --------------------------------------------------------------------------------------------------------
+
+TAPS, WARM = 32, 8
+
+
+@pytest.fixture
+def both_slots(scene: Scene) -> Iterator[Scene]:
+    """The scene with a kiosk that takes cards in both slots of the reader."""
+    with configured(scene, f"'{scene.stage.pcscd.slots[0].name}'", "'Virtual PCD'"):
+        yield scene
+
+
+def held(scene: Scene) -> dict[str, float]:
+    """How many descriptors and threads kiosk, access server and pcscd have."""
+    pids = {"kiosk": scene.stage.roles.pid("kiosk"), "access": scene.stage.roles.pid("access")}
+    told = [process(name, pid) for name, pid in {**pids, "pcscd": scene.stage.pcscd.pid}.items()]
+    return {name: count for one in told for name, count in one.items() if name.endswith(("descriptors", "threads"))}
+
+
+def test_taps_of_any_outcome_leave_no_descriptor_and_no_thread_behind(both_slots: Scene) -> None:
+    crowd = Crowd(both_slots.stage, [both_slots.card() for _ in range(4)], pulled=0.2)
+    crowd.work(WARM)
+    before = held(both_slots)
+    crowd.work(TAPS)
+
+    def as_before() -> bool:
+        return all(count < before[name] + (TAPS - WARM) / 3 for name, count in held(both_slots).items())
+
+    both_slots.until(as_before, f"{crowd.outcomes}: before {before}, after {held(both_slots)}")
+    assert crowd.outcomes["already-done"] > 0 and crowd.outcomes["done"] > 0, crowd.outcomes
+    crowd.finish()
+    assert crowd.unfinished() == []
+    both_slots.until_settled()
 
 
 # --- a server that falls silent ---------------------------------------------------------------------------------------

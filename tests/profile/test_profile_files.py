@@ -10,13 +10,23 @@ from hypothesis import strategies as st
 
 from kioskd.edges.profile_file import load_profile, load_profiles
 from kioskd.errors import BadConfiguration
+from kioskd.gp.card_data import SecureChannel
+from kioskd.gp.cplc import CardId
+from kioskd.gp.isd import AES_TYPE, DES_TYPE, ISD_AID
+from kioskd.gp.keyinfo import KeyEntry, KeyInformation
 from kioskd.profile.cli import main
+from kioskd.rekey.facts import Facts
+from kioskd.rekey.probe import probed
 from kioskd.rekey.profile import FactoryHabit, Lock, Operation, Order, Profile
 from kioskd.rekey.records import Registered
 from kioskd.virtual.card_options import CardOptions
 from tests.rekey.vaults import armed, issuing
 from tests.rekey.world import AttackedCard, Kiosk, World, tap
 
+DES_CARD = (
+    "scp: 2\nalgorithm: 3DES\nlevel: 0x13\nkey_length_sent: false\n"
+    "krk_kvn: 0x2E\nother_krk_kvn: 0x2F\nfirst_master_kvn: 0x20\n"
+)
 SHIPPED = sorted((Path(__file__).parents[2] / "config" / "profiles").glob("*.yaml"))
 
 
@@ -79,6 +89,16 @@ def test_a_profile_whose_cards_cannot_be_finished_is_refused(
         ("factory_kvn: 0x3E1", "factory_kvn: 3E1"),
         ("adopts: known", "adopts_kvn: 00"),
         ("algorithm: 3DES", "3DES set"),
+        ("migrates: {}", "only a card whose sets are of 3DES"),
+        ("migrates: scp03", "migrates: needs a group of keys"),
+        (f"{DES_CARD}migrates: {{key_bites: 16}}", "migrates.key_bites: unknown key"),
+        (f"{DES_CARD}migrates: {{key_bytes: 24}}", "migrates.key_bytes: 24"),
+        (f"{DES_CARD}migrates: {{i: 0x71}}", "S16"),
+        (f"{DES_CARD}migrates: {{i: 0x10}}", "migrates.i: 10"),
+        (f"{DES_CARD}migrates: {{level: 0x03}}", "migrates.level: 03"),
+        (f"{DES_CARD}migrates: {{i: 0x20, level: 0x33}}", "i=20 has no level 33"),
+        (f"{DES_CARD}deletes: false\nmigrates: {{}}", "needs DELETE of keys"),
+        (f"{DES_CARD}lock: executive\nmigrates: {{}}", "unlock key over SCP02"),
         ("- 1", "card.yaml"),
         ("{", "line"),
     ],
@@ -89,6 +109,24 @@ def test_a_wrong_file_gets_one_sentence_with_its_name(
     assert main(["check", str(written(tmp_path, text))]) == 2
     said = capsys.readouterr().err
     assert "card.yaml" in said and words in said and said.count("\n") == 1
+
+
+def test_the_check_says_whether_a_replacement_brings_the_cards_to_aes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(written(tmp_path, f"{DES_CARD}migrates: {{key_bytes: 32, i: 0x60, level: 0x13}}"))]) == 0
+    assert "  migrate  yes: to SCP03 with AES-256, level 13" in capsys.readouterr().out
+    assert main(["check", str(written(tmp_path, DES_CARD))]) == 0
+    assert "  migrate  no\n" in capsys.readouterr().out
+
+
+def test_a_card_of_both_protocols_is_probed_by_the_keys_of_its_factory_set() -> None:
+    both = (SecureChannel(2, b"\x15"), SecureChannel(3, b"\x70"))
+    for kind, scp in ((DES_TYPE, 2), (AES_TYPE, 3)):
+        keys = KeyInformation(tuple(KeyEntry(kid, 0xFF, ((kind, 16),)) for kid in (1, 2, 3)))
+        found = probed(Facts(CardId("cplc", bytes(10)), (), keys, channels=both), ISD_AID, b"")
+        assert found.profile.scp == scp
+        assert any("migrates: {i: 0x70}" in one for one in found.remarks) is (scp == 2)
 
 
 def test_two_profiles_of_one_name_are_refused(tmp_path: Path) -> None:

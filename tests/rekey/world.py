@@ -158,6 +158,9 @@ class World:
 
     def holds_master(self, master: MasterRef) -> bool:
         """Whether the card has that installation of a master set."""
+        stored = self.card.memory.at(master.kvn)
+        if stored is None or set(stored.entries()) != self.profile.entries(master.kvn, master.kind):
+            return False
         if not master.generation:
             return self.holds(master.kvn, self.keys.factory_set(self.profile.adopts), self.keys)
         keys = armed(max(master.generation, 2))

@@ -75,6 +75,7 @@ card:
   renumbers: false
   scp: 2
   also_aes: true
+  aes_over_scp02: false
   chains_errors: true
   factory_kvn: 0x20
   factory_fills: true

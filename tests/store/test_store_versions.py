@@ -15,11 +15,14 @@ from kioskd.edges.store import SqlStore, engine_of
 from kioskd.errors import StoreFailed
 from tests.store.test_sql_store import ALIAS, CARD, RECORDS
 
-NEXT = """
+LATER = "9999"
+LATER_THAN_0001 = ("ALTER TABLE cards DROP COLUMN aes_bits",)
+"""Takes from a store what revisions have added since versions are kept."""
+NEXT = f"""
 import sqlalchemy as sql
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "{LATER}", "{tables.HEAD}"
 
 def upgrade() -> None:
     with op.batch_alter_table("leases") as leases:
@@ -37,7 +40,7 @@ def next_revisions(tmp_path: Path) -> Path:
     """The revisions of a kioskd that does not exist yet: one more than today's."""
     folder = tmp_path / "revisions"
     shutil.copytree(store_versions.REVISIONS, folder)
-    (folder / "versions" / "r0002_leases_know_their_time.py").write_text(NEXT)
+    (folder / "versions" / "r9999_leases_know_their_time.py").write_text(NEXT)
     return folder
 
 
@@ -81,7 +84,7 @@ def upgrade(file: Path, revisions: Path) -> None:
     """What a later kioskd does when it opens the store."""
     engine = engine_of(f"sqlite:///{file}")
     with engine.begin() as connection:
-        store_versions.upgrade(connection, "0001", revisions)
+        store_versions.upgrade(connection, tables.HEAD, revisions)
     engine.dispose()
 
 
@@ -105,7 +108,7 @@ async def test_a_new_store_says_its_version(file: Path) -> None:
 
 async def test_a_store_from_before_versions_were_kept_is_brought_along(file: Path) -> None:
     await fill(file)
-    change(file, "DROP TABLE alembic_version", "DROP TABLE revocations", "DROP TABLE certificates")
+    change(file, "DROP TABLE alembic_version", "DROP TABLE revocations", "DROP TABLE certificates", *LATER_THAN_0001)
     await is_whole(file)
     assert rows(file, "SELECT version_num FROM alembic_version") == [(tables.HEAD,)]
     assert rows(file, "SELECT count(*) FROM certificates") == [(0,)]
@@ -115,7 +118,7 @@ async def test_a_later_version_keeps_what_is_in_the_store(file: Path, next_revis
     await fill(file)
     before = rows(file, "SELECT card, fence, terminal, tap FROM leases")
     upgrade(file, next_revisions)
-    assert rows(file, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert rows(file, "SELECT version_num FROM alembic_version") == [(LATER,)]
     assert rows(file, "SELECT card, fence, terminal, tap FROM leases") == before
     assert rows(file, "SELECT since FROM leases") == [(0,)]
 
@@ -127,7 +130,7 @@ async def test_an_older_kioskd_refuses_a_later_store_in_one_sentence(file: Path,
     with pytest.raises(StoreFailed) as refused:
         opened(file)
     assert str(refused.value) == (
-        "the store is of version 0002, this software knows 0001: "
+        f"the store is of version {LATER}, this software knows {tables.HEAD}: "
         "install the kioskd again that wrote it, or put back the backup from before it"
     )
     assert file.read_bytes() == before
@@ -135,9 +138,9 @@ async def test_an_older_kioskd_refuses_a_later_store_in_one_sentence(file: Path,
 
 async def test_an_upgrade_that_fails_half_way_leaves_the_store_as_it_was(file: Path, next_revisions: Path) -> None:
     await fill(file)
-    broken = next_revisions / "versions" / "r0002_leases_know_their_time.py"
+    broken = next_revisions / "versions" / "r9999_leases_know_their_time.py"
     broken.write_text(f'{NEXT}    op.drop_table("nowhere")\n')
     with pytest.raises(sql.exc.OperationalError, match="nowhere"):
         upgrade(file, next_revisions)
     await is_whole(file)
-    assert rows(file, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(file, "SELECT version_num FROM alembic_version") == [(tables.HEAD,)]
