@@ -318,6 +318,14 @@ _TAPS = (
         "Check the terminal, then `kioskd access clear TERMINAL CARD`.",
     ),
     Outcome(
+        "tries-kept",
+        "K215",
+        Severity.ALARM,
+        "This card could not be checked. Please ask for help.",
+        "Half of the card's attempts are spent; the other half is kept, so that the card is never blocked.",
+        "See why its taps broke off, then `kioskd access more-tries CARD`.",
+    ),
+    Outcome(
         "too-many",
         "K411",
         Severity.ALARM,

@@ -1,4 +1,4 @@
-"""`kioskd access block|unblock|blocked`: cards that are refused before anything is changed."""
+"""`kioskd access block|unblock|blocked|more-tries`: cards that are refused before anything is changed, and let in."""
 
 import argparse
 import asyncio
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from kioskd.access.campaigns import in_store
 from kioskd.config import AccessConfig
-from kioskd.edges.store import blocked_cards, note
+from kioskd.edges.store import blocked_cards, grant_tries, note
 from kioskd.errors import BadConfiguration
 from kioskd.gp.cplc import CardId
-from kioskd.rekey.records import Blocked
+from kioskd.rekey.notices import Blocked
 
 LONGEST = 200
 
@@ -23,6 +23,8 @@ def add_blocking_commands(command: Callable[[str, str, Work], argparse.ArgumentP
     block.add_argument("--reason", required=True, help="for the operators' own list")
     free = command("unblock", "let a card in again", _unblock)
     free.add_argument("card")
+    more = command("more-tries", "let a card be greeted again whose attempts are half spent (K215)", _more_tries)
+    more.add_argument("card", help="the card's id, such as cplc:4790...")
     command("blocked", "which cards are refused, and why", _blocked)
 
 
@@ -39,6 +41,13 @@ def _unblock(config: AccessConfig, args: argparse.Namespace) -> None:
     card = CardId.parse(args.card)
     asyncio.run(in_store(config, lambda connection: note(connection, card, Blocked(""))))
     print(f"{card} is let in again.")
+
+
+def _more_tries(config: AccessConfig, args: argparse.Namespace) -> None:
+    card = CardId.parse(args.card)
+    count = asyncio.run(in_store(config, lambda connection: grant_tries(connection, card)))
+    print(f"{card}: {count} INITIALIZE UPDATEs are forgiven. The card may have counted them: the other half of its")
+    print("attempts is spent now. Find out why its taps broke off before you say this again.")
 
 
 def _blocked(config: AccessConfig, _: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from kioskd.access.blocking_cli import add_blocking_commands
 from kioskd.access.campaign_cli import Work, add_campaign_commands
 from kioskd.access.campaigns import in_store, take_in
+from kioskd.access.domains_cli import add_domains_command
 from kioskd.access.enrolment import authority_of
 from kioskd.access.enrolment_cli import OFF, add_enrolment_commands
 from kioskd.access.fetch import use, waiting
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     command("fetch", "take in what waits for this server at the key management server", _fetch)
     add_campaign_commands(command)
     add_blocking_commands(command)
+    add_domains_command(command)
     add_enrolment_commands(commands)
     run = command("serve", "run the server", _serve)
     run.add_argument("--check", action="store_true", help="only say whether the configuration and the vault are usable")

@@ -9,9 +9,10 @@ from kioskd.gp.cplc import CardId
 from kioskd.log_fields import MessageId, card_hash, entry, tell
 from kioskd.rekey.adopt import adopt
 from kioskd.rekey.evidence import Subject
-from kioskd.rekey.facts import Facts, identify
+from kioskd.rekey.facts import Facts, further_ids, identify
 from kioskd.rekey.holding import Holdings
 from kioskd.rekey.issue import Target, issue
+from kioskd.rekey.listing import list_domains
 from kioskd.rekey.profile import Lock, domains
 from kioskd.rekey.profile_choice import of_facts, of_record
 from kioskd.rekey.records import CardState, fold
@@ -53,6 +54,10 @@ async def converse(office: Office, terminal: str, role: str, tap: Tap, line: Ter
     try:
         facts = await drive(identify(tap.answers, domains(*office.profiles)), answerer.answer)
         known = await office.store.find((facts.card, *facts.aliases))
+        if known is None:
+            facts = await drive(further_ids(facts), answerer.answer)
+            if tap.purpose != "issue":  # a new card may share one of these with another of its batch
+                known = await office.store.find(facts.aliases)
         tell(CARD=card_hash(str(known or facts.card)))
         if tap.purpose == "issue":
             return await _issue(answerer, facts, known, tap.atr)
@@ -88,7 +93,9 @@ async def _replace(answerer: Answerer, facts: Facts, known: CardId | None, atr: 
     if not state.open and state.closed.master.generation != generation:
         await _check_campaign(office, state.closed.krk.epoch, generation)
     outcome = await drive(replace_keys(desk, facts.key_information, generation), answerer.answer)
-    return await _rotate(answerer, desk, holdings, outcome) if office.rotates else outcome
+    if office.rotates:
+        outcome = await _rotate(answerer, desk, holdings, outcome)
+    return await _list(answerer, desk, outcome)
 
 
 async def _recalled(answerer: Answerer) -> CardState:
@@ -112,7 +119,7 @@ async def _adopt(answerer: Answerer, facts: Facts, state: CardState, atr: bytes)
     desk = _desk(answerer, state, facts, atr)
     if not desk.subject.profile.adopts:
         raise TapEnds("unknown-card", str(answerer.known))
-    return await drive(adopt(desk, target), answerer.answer)
+    return await _list(answerer, desk, await drive(adopt(desk, target), answerer.answer))
 
 
 def _due_generation(holdings: Holdings, state: CardState) -> int | None:
@@ -145,6 +152,17 @@ async def _rotate(answerer: Answerer, desk: Desk, holdings: Holdings, outcome: s
         return outcome
 
 
+async def _list(answerer: Answerer, desk: Desk, outcome: str) -> str:
+    """A finished card names the security domains of others, if its profile says so; it is finished whatever it says."""
+    if desk.subject.profile.list_domains and outcome in ("done", "not-migrated", "issued", "adopted"):
+        try:
+            listed = await drive(list_domains(desk), answerer.answer)
+            log.info("tap %s: %d security domains of others, %s", answerer.tap, len(listed.domains), listed.end.value)
+        except (KioskError, TapEnds) as wrong:
+            log.info("tap %s: its security domains were not read: %s", answerer.tap, wrong)
+    return outcome
+
+
 async def _check_campaign(office: Office, epoch: int, generation: int) -> None:
     """Refuses a card that is not begun outside its campaign's window; a begun card is finished whatever the window."""
     campaign, now = await office.store.campaign(epoch, generation), int(office.now())
@@ -160,7 +178,8 @@ async def _issue(answerer: Answerer, facts: Facts, known: CardId | None, atr: by
     target = await _target(answerer, facts)
     await _admit(answerer, known or facts.card)
     state = await _recalled(answerer)
-    return await drive(issue(_desk(answerer, state, facts, atr), target), answerer.answer)
+    desk = _desk(answerer, state, facts, atr)
+    return await _list(answerer, desk, await drive(issue(desk, target), answerer.answer))
 
 
 async def _target(answerer: Answerer, facts: Facts) -> Target:

@@ -10,7 +10,8 @@ from kioskd.edges.tables import CARDS
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.campaign import CardRow, OpenCase
 from kioskd.rekey.labels import AES
-from kioskd.rekey.records import Closed, HandedBack, Intent, Record, Restored
+from kioskd.rekey.notices import HandedBack, Restored
+from kioskd.rekey.records import Closed, Intent, Record
 
 _NUMBERS = ("last", "settled", "epoch", "sent_epoch", "generation", "kvn", "install", "aes_bits")
 _NEW = dict.fromkeys(_NUMBERS, 0)

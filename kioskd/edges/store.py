@@ -20,7 +20,8 @@ from kioskd.errors import LeaseLost, Malformed, StoreFailed
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import Campaign
 from kioskd.rekey.labels import Cryptogram
-from kioskd.rekey.records import RECORD_KINDS, HandedBack, Intent, Record, Registered, Restored, fold
+from kioskd.rekey.notices import HandedBack, Listed, MoreTries, Restored
+from kioskd.rekey.records import RECORD_KINDS, Intent, Record, Registered, fold
 from kioskd.shape import from_plain, to_plain
 
 T = TypeVar("T")
@@ -258,12 +259,31 @@ def note(connection: sql.Connection, card: CardId, record: Record) -> None:
     _add(connection, card, record)
 
 
+def grant_tries(connection: sql.Connection, card: CardId) -> int:
+    """Forgives the INITIALIZE UPDATEs that a card was sent without a session; how many were noted by themselves."""
+    wanted = sql.select(RECORDS.c.kind, RECORDS.c.body).where(RECORDS.c.card == str(card))
+    rows = connection.execute(wanted.order_by(RECORDS.c.position))
+    state = fold(tuple(_record(kind, body) for kind, body in rows))
+    _add(connection, card, MoreTries(state.next_number - 1))
+    return len(state.greeted)
+
+
 def blocked_cards(connection: sql.Connection) -> tuple[tuple[CardId, str], ...]:
     """The cards that are refused, and why."""
     wanted = sql.select(RECORDS.c.card, RECORDS.c.body).where(RECORDS.c.kind == "blocked")
     rows = connection.execute(wanted.order_by(RECORDS.c.position))
     newest = {card: json.loads(body)["reason"] for card, body in rows}
     return tuple((CardId.parse(card), reason) for card, reason in sorted(newest.items()) if reason)
+
+
+def listed_cards(connection: sql.Connection, card: CardId | None = None) -> tuple[tuple[CardId, Listed], ...]:
+    """What the cards, or that one alone, said last of security domains of others."""
+    wanted = sql.select(RECORDS.c.card, RECORDS.c.body).where(RECORDS.c.kind == "listed")
+    if card is not None:
+        wanted = wanted.where(RECORDS.c.card == str(card))
+    newest = {row.card: row.body for row in connection.execute(wanted.order_by(RECORDS.c.position))}
+    found = ((CardId.parse(name), _record("listed", body)) for name, body in sorted(newest.items()))
+    return tuple((one, record) for one, record in found if isinstance(record, Listed))
 
 
 def _add(connection: sql.Connection, card: CardId, record: Record) -> str:

@@ -53,7 +53,11 @@ class SW(IntEnum):
 
 MAX_DATA = 255
 MAX_LE = 256
-MAX_RESPONSE_BYTES = MAX_LE + 2
+MAX_PART_BYTES = MAX_LE + 2
+"""What a card sends at once, its status word included."""
+MAX_ANSWER_BYTES = 1024
+"""Of data in one answer, however many parts it came in."""
+MAX_RESPONSE_BYTES = MAX_ANSWER_BYTES + 2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -105,7 +109,7 @@ class CommandAPDU:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ResponseAPDU:
-    """One answer: data and status word."""
+    """One answer, whole: data and status word."""
 
     data: bytes
     sw: int
@@ -130,7 +134,7 @@ class ResponseAPDU:
 
     @classmethod
     def decode(cls, raw: bytes) -> "ResponseAPDU":
-        """The answer of these bytes; `Malformed` for fewer than 2 or more than 258."""
+        """The answer of these bytes; `Malformed` for fewer than 2 or more than 1026."""
         if not 2 <= len(raw) <= MAX_RESPONSE_BYTES:
             raise Malformed(f"response: {len(raw)} bytes, from 2 to {MAX_RESPONSE_BYTES}")
         return cls(raw[:-2], int.from_bytes(raw[-2:]))

@@ -74,7 +74,7 @@ class CPLC:
 
 def canonical_id(readings: Mapping[int, bytes]) -> CardId:
     """The card's id from what it gave, by tag: CPLC, else IIN and CIN, else CF; `NoCardId` if none is usable."""
-    found = _readable(readings)
+    found = every_id(readings)
     if not found:
         raise NoCardId("card id: no CPLC, IIN and CIN, or CF that is neither all zero nor all FF")
     return found[0]
@@ -82,10 +82,11 @@ def canonical_id(readings: Mapping[int, bytes]) -> CardId:
 
 def aliases(readings: Mapping[int, bytes]) -> tuple[CardId, ...]:
     """The other ids that the card's readings give."""
-    return _readable(readings)[1:]
+    return every_id(readings)[1:]
 
 
-def _readable(readings: Mapping[int, bytes]) -> tuple[CardId, ...]:
+def every_id(readings: Mapping[int, bytes]) -> tuple[CardId, ...]:
+    """All ids that the readings give, the one to be preferred first; none for readings that tell no card."""
     candidates: list[CardId] = []
     if _CPLC in readings:
         cplc = _cplc(readings[_CPLC])

@@ -8,7 +8,7 @@ from kioskd.gp.tlv import TLV, parse_one
 
 _TEMPLATE, _ENTRY = 0xE0, 0xC0
 _EXTENDED = 0xFF
-MAX_ENTRIES = 64
+MAX_ENTRIES = 128
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from kioskd.gp.apdu import ResponseAPDU
 from kioskd.ports import Card, ReaderState
 from kioskd.public_file import write_public
 from kioskd.rekey.asks import Ask, Send, Transmit
+from kioskd.rekey.exchange import exchange
 from kioskd.rekey.facts import identify
 from kioskd.rekey.probe import Probed, probed
 from kioskd.rekey.profile import DEFAULT_PROFILE, Operation, Profile, identify_steps
-from kioskd.rekey.relay import exchange
 from kioskd.rekey.wire import End, Report, Step
 from kioskd.shape import to_plain
 
@@ -129,9 +129,9 @@ async def _answers(card: Card, steps: tuple[Step, ...]) -> tuple[bytes, ...]:
         assert isinstance(ask, Transmit)
         return await card.transmit(ask.command)
 
-    answers = []
+    answers, bare = [], False
     for step in steps:
-        raw: bytes | None = await drive(exchange(step.command), reply)
+        raw, bare = await drive(exchange(step.command, bare), reply)
         if raw is None:
             raise TapEnds("card-pulled", "the card left while it was read")
         answers.append(raw)

@@ -81,6 +81,7 @@ def judge(
         locked=told.locked,
         told=None if subject.profile.response_mac else told.keys,
         refused_put=told.refused_put,
+        opened=bool(answers) and answers[0] is not None and answers[0].ok,
         declined=_declined(subject.profile, intent, told),
     )
 

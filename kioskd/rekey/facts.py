@@ -1,11 +1,11 @@
 """What a card says of itself before any key is used: who it is and, as hearsay, which key sets it holds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kioskd.errors import Malformed, TapEnds
 from kioskd.gp.apdu import SW, ResponseAPDU
 from kioskd.gp.card_data import SecureChannel, secure_channels
-from kioskd.gp.cplc import CardId, aliases, canonical_id
+from kioskd.gp.cplc import CardId, aliases, canonical_id, every_id
 from kioskd.gp.keyinfo import KeyInformation
 from kioskd.rekey.asks import Conversation, Send
 from kioskd.rekey.profile import (
@@ -51,6 +51,14 @@ def identify(answers: tuple[bytes, ...], selects: int = 1) -> Conversation[Facts
     locked = chosen.sw == SW.CARD_LOCKED_WARNING
     others = tuple(one for one in others if one != card)
     return Facts(card, others, _key_information(readings), locked, _channels(readings))
+
+
+def further_ids(facts: Facts) -> Conversation[Facts]:
+    """The same facts with every other id that the card has: through another reader it may refuse to give its CPLC."""
+    report = yield from Send(Script(0, str(facts.card), b"", GREET_DEADLINE_MS, fallback_steps()))
+    others = every_id(_readings(report.answers, (IIN_TAG, CIN_TAG, DIVERSIFICATION_TAG)))
+    news = tuple(one for one in others if one != facts.card and one not in facts.aliases)
+    return replace(facts, aliases=(*facts.aliases, *news))
 
 
 def _selected(answers: tuple[bytes, ...]) -> ResponseAPDU:

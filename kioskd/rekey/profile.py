@@ -26,6 +26,7 @@ DIVERSIFICATION_TAG = 0xCF
 
 _DES_BYTES = 16
 _AID_BYTES = (5, 16)
+_FEWEST_TRIES = 6
 
 
 class Algorithm(StrEnum):
@@ -118,6 +119,8 @@ class Profile:
     renumbers: bool = True  # PUT KEY may change the key version number
     adopts: str = ""  # the key set, by its name in the vault, of cards that are adopted; empty: none are
     adopts_kvn: int = 0
+    greeting_tries: int = 0  # INITIALIZE UPDATEs without a session that block a set; 0: they cost nothing
+    list_domains: bool = False  # after a card is finished, have it name the security domains of others
     migrates: Migration | None = None  # what master sets become when they are replaced; None: what they were
 
     def __post_init__(self) -> None:
@@ -149,6 +152,10 @@ class Profile:
             return f"match.atr: needs hex digits in capitals, a dot for any, not {self.match.atr[:40]!r}"
         if not _AID_BYTES[0] <= len(self.aid) <= _AID_BYTES[1]:
             return f"aid: an application's name has 5 to 16 bytes, not {len(self.aid)}"
+        if self.greeting_tries and self.list_domains:
+            return "list_domains: a list is not worth an attempt of a card that counts them (greeting_tries)"
+        if self.greeting_tries and self.greeting_tries not in range(_FEWEST_TRIES, 256):
+            return f"greeting_tries: {self.greeting_tries}, 0 or from {_FEWEST_TRIES} to 255: half of them is kept back"
         return "" if self.slots in range(2, 65) else f"slots: {self.slots}, from 2 to 64: the KRK and a master set"
 
     def _mixed_up(self) -> str:

@@ -17,6 +17,7 @@ from kioskd.gp.cplc import CardId
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.scp03 import Mark
 from kioskd.rekey.labels import Cryptogram, KeyKind
+from kioskd.rekey.notices import Blocked, Greeted, HandedBack, Listed, MoreTries, Restored
 from kioskd.rekey.wire import End
 
 
@@ -154,6 +155,7 @@ class Found:
     locked: bool | None = None  # whether the card was locked as its profile says, under response MAC; None: not read
     told: tuple[KeyEntry, ...] | None = None  # the key information of a card without response MAC: hearsay
     refused_put: bool = False  # the card answered PUT KEY with 6A80: hearsay, good for trying the other layout
+    opened: bool = False  # EXTERNAL AUTHENTICATE was answered 9000, says the terminal
     declined: bool = False  # the card answered PUT KEY of an AES set that a migration puts with an error
 
     def and_also(self, other: "Found") -> "Found":
@@ -170,6 +172,7 @@ class Found:
             forged=self.forged or other.forged,
             locked=other.locked if self.locked is None else self.locked,
             told=other.told if self.told is None else self.told,
+            opened=self.opened or other.opened,
             declined=self.declined or other.declined,
         )
 
@@ -188,28 +191,7 @@ class Closed:
     krk_trust: KrkTrust = KrkTrust.FACTORY
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """The store came back from a backup: what it says of this card may be older than the card."""
-
-    epoch: int  # of the store; rises with every restore
-
-
-@dataclass(frozen=True, slots=True)
-class HandedBack:
-    """A cryptogram out of a terminal's journal, after a restore: its PUT KEY may have gone out since the backup."""
-
-    cryptogram: Cryptogram
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """The operators have the card refused, or (without a reason) let it in again."""
-
-    reason: str
-
-
-Record = Registered | Intent | Found | Closed | Restored | HandedBack | Blocked
+Record = Registered | Intent | Found | Closed | Restored | HandedBack | Blocked | Greeted | MoreTries | Listed
 RECORD_KINDS: dict[str, type[Any]] = {
     "blocked": Blocked,
     "restored": Restored,
@@ -218,6 +200,9 @@ RECORD_KINDS: dict[str, type[Any]] = {
     "intent": Intent,
     "found": Found,
     "closed": Closed,
+    "greeted": Greeted,
+    "more-tries": MoreTries,
+    "listed": Listed,
 }
 
 
@@ -233,6 +218,8 @@ class CardState:
     returned: tuple[Cryptogram, ...] = ()  # handed back after a restore
     blocked: str = ""  # why the operators have it refused
     krk_floor: int = 0  # the install number of the newest KRK that answered: older ones are gone
+    greeted: tuple[Greeted, ...] = ()  # where INITIALIZE UPDATE costs an attempt: `tries` counts
+    granted: int = -1  # the script number up to which the operators forgave what was greeted
 
     @property
     def floor(self) -> int:
@@ -362,6 +349,7 @@ def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardSta
     state = state or CardState()
     registered, closed, blocked, krk_floor = state.registered, state.closed, state.blocked, state.krk_floor
     intents, found, returned, store_epoch = [*state.intents], {**state.found}, [*state.returned], state.store_epoch
+    greeted, granted = [*state.greeted], state.granted
     for record in records:
         match record:
             case Registered():
@@ -381,5 +369,10 @@ def fold(records: tuple[Record, ...], state: CardState | None = None) -> CardSta
                 blocked = reason
             case HandedBack(cryptogram):
                 returned.append(cryptogram)
+            case Greeted():
+                greeted.append(record)
+            case MoreTries(after):
+                greeted, granted = [], after
     intents.sort(key=lambda one: one.number)
-    return CardState(registered, tuple(intents), found, closed, store_epoch, tuple(returned), blocked, krk_floor)
+    told, counted = (store_epoch, tuple(returned), blocked, krk_floor), (tuple(greeted), granted)
+    return CardState(registered, tuple(intents), found, closed, *told, *counted)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kioskd.errors import KioskError, Malformed
-from kioskd.gp.apdu import INS, MAX_LE, MAX_RESPONSE_BYTES, CommandAPDU, ResponseAPDU
+from kioskd.gp.apdu import INS, MAX_RESPONSE_BYTES, CommandAPDU, ResponseAPDU
 from kioskd.gp.scp03 import LEVELS
-from kioskd.rekey.relay_asks import Conversation, Elapsed, KeepReport, NoteInDoubt, Transmit
+from kioskd.rekey.exchange import exchange
+from kioskd.rekey.relay_asks import Conversation, Elapsed, KeepReport, NoteInDoubt
 from kioskd.rekey.wire import End, Report, Script, Step
 
 _PLAIN_CLAS = (0x00, 0x80)
@@ -22,9 +23,6 @@ _LIFE_CYCLES = (0x0F, 0x7F)
 _CARD = 0x80  # SET STATUS of the card, through its issuer security domain
 _RELATED = 0x80  # DELETE of an object and of all that hangs on it
 _HOST_CHALLENGE_BYTES = (8, 16)
-_WRONG_LE, _MORE = 0x6C, 0x61
-MAX_PARTS = 8
-SW_BYTES = 2
 _PROOF_BYTES = (16, 32)  # the host's cryptogram and its MAC, S8 or S16
 
 
@@ -50,6 +48,8 @@ class CardSession:
 
     last_answer: bytes = b""  # the INITIALIZE UPDATE answer that is still open
     last_number: int = 0  # of the scripts run in this connection
+    bare: bool = False  # commands with data go without Le: the card has refused one with it
+    greeted_by: bytes = b""  # the digest of the last one with an INITIALIZE UPDATE: some cards count each
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,8 @@ def relay(script: Script, policy: RelayPolicy, session: CardSession) -> Conversa
     elapsed_ms = yield from Elapsed()
     if elapsed_ms > script.deadline_ms:
         return Report(script.number, script.digest, End.LATE, ()), session
-    session = replace(session, last_number=max(session.last_number, script.number))
+    greeted_by = script.digest if _greets(script) else session.greeted_by
+    session = replace(session, last_number=max(session.last_number, script.number), greeted_by=greeted_by)
     return (yield from _run(script, session))
 
 
@@ -137,8 +138,13 @@ def _belongs(script: Script, session: CardSession) -> None:
     changing = any(_changes(step) for step in script.steps)
     _need(not changing or script.number > 0, "a changing script without a number")
     _need(not changing or bool(script.after), "a changing script that names no session")
+    _need(script.digest != session.greeted_by, "a greeting that already ran")
     _need(not script.number or script.number > session.last_number, "a script that already ran")
     _need(not script.after or script.after == session.last_answer, "a script for another session")
+
+
+def _greets(script: Script) -> bool:
+    return any(step.command[1:2] == bytes((INS.INITIALIZE_UPDATE,)) for step in script.steps)
 
 
 def _changes(step: Step) -> bool:
@@ -156,7 +162,8 @@ def _run(script: Script, session: CardSession) -> Conversation[tuple[Report, Car
                 break
             yield from NoteInDoubt(script)
             noted = True
-        raw = yield from exchange(step.command)
+        raw, bare = yield from exchange(step.command, session.bare)
+        session = replace(session, bare=bare)
         if raw is None or not 2 <= len(raw) <= MAX_RESPONSE_BYTES:
             end, session = End.TORN, replace(session, last_answer=b"")
             break
@@ -170,24 +177,6 @@ def _run(script: Script, session: CardSession) -> Conversation[tuple[Report, Car
     if noted:
         yield from KeepReport(report)
     return report, session
-
-
-def exchange(command: bytes) -> Conversation[bytes | None]:
-    """One command and its whole answer, or None if the card was torn away.
-
-    61xx: the rest is fetched by GET RESPONSE, whose class is always 00. 6Cxx: the same bytes again with that Le, once;
-    Le is no part of a command's MAC. A card that goes on like that has its last answer passed on as it is.
-    """
-    raw = yield from Transmit(command)
-    if raw is not None and len(raw) == SW_BYTES and raw[0] == _WRONG_LE:
-        raw = yield from Transmit(replace(CommandAPDU.decode(command), le=raw[1] or MAX_LE).encode())
-    whole = b""
-    for _ in range(MAX_PARTS):
-        if raw is None or len(raw) < SW_BYTES or raw[-2] != _MORE or len(whole) + len(raw) > MAX_RESPONSE_BYTES:
-            break
-        whole += raw[:-2]
-        raw = yield from Transmit(CommandAPDU(0x00, INS.GET_RESPONSE, 0, 0, le=raw[-1] or MAX_LE).encode())
-    return None if raw is None else whole + raw
 
 
 def _after(step: Step, response: ResponseAPDU, session: CardSession) -> CardSession:

@@ -11,10 +11,11 @@ from kioskd.gp.keyinfo import KeyInformation
 from kioskd.rekey.asks import Conversation, DeriveMaster, Recall, Remember
 from kioskd.rekey.evidence import Subject, audit_of, deletable, finishes, judge, krk_of
 from kioskd.rekey.migration import is_not_migrated, kind_to_put
-from kioskd.rekey.profile import Operation, Order
+from kioskd.rekey.profile import Operation, Order, Profile
 from kioskd.rekey.records import Act, CardState, Closed, Found, Intent, MasterRef, Purpose, Receipt, fold
 from kioskd.rekey.rotate import conclude_rotation, open_krk
 from kioskd.rekey.script import MAX_DELETES, Desk, Plan, Verified, check_fit, run
+from kioskd.rekey.tries import allows
 from kioskd.rekey.wire import Report
 
 PASSES = 3
@@ -60,7 +61,7 @@ def _replace_once(desk: Desk, state: CardState, hearsay: KeyInformation | None, 
         others = _to_delete(desk.subject, state, session.opened.greeting.kvn, hearsay, generation)
         deletes = tuple(kvn for kvn in others if kvn != new.kvn)
         plan = Plan(Purpose.DROP, deletes, read_keys=True, greets=(new.kvn,), unlocks=True, locks=True)
-    elif _worth_proving(state, hearsay, generation):
+    elif _worth_proving(desk.subject.profile, state, hearsay, generation):
         newest = _installed(state, generation)[0]
         plan = Plan(Purpose.VERIFY, read_keys=True, greets=(newest.kvn,), locks=True)
     else:
@@ -118,10 +119,11 @@ def _conclude_late(subject: Subject, state: CardState, intent: Intent) -> Conver
 def _is_to_drop(subject: Subject, state: CardState, new: MasterRef, generation: int) -> bool:
     """Whether the new set is proven beside the old one, which is what is left to delete."""
     proven = state.open and new.generation == generation and state.receipt_of(new) is not Receipt.MISMATCH
-    return proven and subject.profile.order is Order.INSTALL_FIRST
+    first = subject.profile.order is Order.INSTALL_FIRST
+    return proven and first and allows(subject.profile, state, new.kvn)
 
 
-def _worth_proving(state: CardState, hearsay: KeyInformation | None, generation: int) -> bool:
+def _worth_proving(profile: Profile, state: CardState, hearsay: KeyInformation | None, generation: int) -> bool:
     """Whether the new set may already be on the card, so that proving it is all that is left to do."""
     installed = _installed(state, generation)
     if not state.open or not installed or hearsay is None:
@@ -132,6 +134,7 @@ def _worth_proving(state: CardState, hearsay: KeyInformation | None, generation:
     others = {one.kvn for one in state.masters} - {installed[0].kvn}
     return (
         not failed
+        and allows(profile, state, installed[0].kvn)
         and state.receipt_of(installed[0]) is not Receipt.MISMATCH
         and installed[0].kvn in hearsay.kvns
         and not others & hearsay.kvns

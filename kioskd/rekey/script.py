@@ -43,13 +43,17 @@ from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.layouts import BOTH_LAYOUTS, refused_layouts, with_length
 from kioskd.rekey.locking import lock_command, state_command
 from kioskd.rekey.migration import spoken
+from kioskd.rekey.notices import Greeted
 from kioskd.rekey.profile import KEY_INFORMATION_TAG, Lock, Operation, Profile
 from kioskd.rekey.records import Act, CardState, Found, Greeting, Intent, MasterRef, Purpose, fold
+from kioskd.rekey.tries import allows, spent
 from kioskd.rekey.wire import MAX_STEPS, End, Report, Script, Step
 
 GREET_DEADLINE_MS = 10_000
 SCRIPT_DEADLINE_MS = 30_000
 MAX_DELETES = MAX_STEPS - 8
+
+_FACTORY, _DEFAULT = 0xFF, 0x00
 
 _OK = (int(SW.OK),)
 _GONE = (int(SW.OK), int(SW.REFERENCED_DATA_NOT_FOUND))
@@ -118,16 +122,32 @@ def greet(desk: Desk, state: CardState, *kvns: int) -> Conversation[Opened]:
 
     Of several key version numbers, the first that the card says it has: one that it has not (6A88) costs no attempt.
     """
-    for kvn in kvns[:-1]:
+    profile = desk.subject.profile
+    allowed = [kvn for kvn in kvns if allows(profile, state, kvn, desk.kiosk)]
+    if not allowed:
+        raise TapEnds(
+            "tries-kept", f"KVN {kvns[-1]:02X}: {spent(state, kvns[-1])} INITIALIZE UPDATEs without a session"
+        )
+    for kvn in allowed[:-1]:
         greeting, response = yield from _greeted(desk, state, kvn)
         if response.sw != SW.REFERENCED_DATA_NOT_FOUND:
-            return _session(desk.subject.profile, state, greeting, response)
-    return _session(desk.subject.profile, state, *(yield from _greeted(desk, state, kvns[-1])))
+            return _session(profile, state, greeting, response)
+    return _session(profile, state, *(yield from _greeted(desk, state, allowed[-1])))
 
 
 def _greeted(desk: Desk, state: CardState, kvn: int) -> Conversation[tuple[Greeting, ResponseAPDU]]:
+    """The factory set of some cards has the number FF and is only reached by 00; the answer says which set it is."""
+    greeting, response = yield from _asked(desk, state, kvn, kvn)
+    if kvn == _FACTORY and response.sw == SW.INCORRECT_P1P2:
+        greeting, response = yield from _asked(desk, state, kvn, _DEFAULT)
+    return greeting, response
+
+
+def _asked(desk: Desk, state: CardState, kvn: int, p1: int) -> Conversation[tuple[Greeting, ResponseAPDU]]:
     challenge = yield from NewChallenge(desk.subject.profile.challenge_bytes)
-    step = Step(initialize_update(KVN(kvn), challenge).encode(), _OK)
+    step = Step(initialize_update(KVN(p1), challenge).encode(), _OK)
+    if desk.subject.profile.greeting_tries:
+        yield from Remember(Greeted(kvn, desk.kiosk, state.next_number - 1))
     report = yield from Send(Script(0, str(desk.subject.card), b"", GREET_DEADLINE_MS, (step,)))
     _went_up(report, in_doubt=state.open)
     return Greeting(kvn, challenge), _decoded(report.answers[0])
@@ -194,6 +214,7 @@ def run(
 def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Conversation[tuple[Script, Intent]]:
     """Wraps the plan's commands in the session and writes down what will verify its report."""
     opened = session.opened
+    _check_tries(desk.subject.profile, state, plan, opened.greeting.kvn)
     profile = desk.subject.profile
     level = profile.level_of(_read_answer(opened.answer).scp)
     channel = yield from OpenChannel(session.handle, opened.greeting.host_challenge, opened.answer, level)
@@ -242,6 +263,13 @@ def _prepare(desk: Desk, state: CardState, session: Verified, plan: Plan) -> Con
         with_length=length_sent,
     )
     return script, intent
+
+
+def _check_tries(profile: Profile, state: CardState, plan: Plan, opened: int) -> None:
+    """`TapEnds` if a greeting at the script's end could block a set that this script neither opens nor puts."""
+    for kvn in plan.greets:
+        if kvn not in (opened, plan.put_kvn) and not allows(profile, state, kvn):
+            raise TapEnds("tries-kept", f"KVN {kvn:02X}: {spent(state, kvn)} INITIALIZE UPDATEs without a session")
 
 
 Planned = tuple[Act, CommandAPDU, tuple[int, ...]]

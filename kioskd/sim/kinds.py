@@ -90,6 +90,11 @@ _MIX = (
         CardOptions(others=(_SECURE_DOMAIN,)),
     ),
     Kind("AES-128, T=0, zero KCV", replace(_AES, zero_kcv=True), CardOptions(t0=True, exact_le=True, zero_kcv=True)),
+    Kind(
+        "AES-128, INITIALIZE UPDATE spends attempts",
+        replace(_AES, greeting_tries=250),
+        CardOptions(tries=250, greeting_burns=True),
+    ),
     Kind("AES-128, one layout", _AES, CardOptions(layouts=(False,), own_set_stays=True)),
     Kind(
         "AES-128, from elsewhere",

@@ -12,7 +12,8 @@ from kioskd.errors import JournalFailed, LeaseLost
 from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import Campaign
 from kioskd.rekey.labels import Cryptogram
-from kioskd.rekey.records import HandedBack, Intent, Record, Registered, Restored, fold
+from kioskd.rekey.notices import HandedBack, Restored
+from kioskd.rekey.records import Intent, Record, Registered, fold
 from kioskd.rekey.wire import CardReport, End, Report, Script
 
 Point = Callable[[str], Awaitable[None]]

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kioskd.drive import drive
@@ -12,8 +12,9 @@ from kioskd.errors import JournalFailed, KioskError, LinkLost
 from kioskd.gp.apdu import INS
 from kioskd.gp.executive import STATE_TAG
 from kioskd.rekey.asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
+from kioskd.rekey.exchange import exchange
 from kioskd.rekey.profile import identify_steps
-from kioskd.rekey.relay import CardSession, RelayPolicy, exchange, relay
+from kioskd.rekey.relay import CardSession, RelayPolicy, relay
 from kioskd.rekey.wire import (
     MAX_PENDING,
     WIRE_VERSION,
@@ -288,7 +289,9 @@ class Terminal:
             assert isinstance(ask, Transmit)
             return await self._transmit(visit, ask.command)
 
-        return await drive(exchange(command), answer)
+        raw, bare = await drive(exchange(command, visit.session.bare), answer)
+        visit.session = replace(visit.session, bare=bare)
+        return raw
 
     async def _disk(self, visit: Visit) -> None:
         self._strike(visit, visit.plan.next(Side.KIOSK))

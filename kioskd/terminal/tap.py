@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kioskd.drive import drive
@@ -27,7 +27,8 @@ from kioskd.gp.cplc import canonical_id
 from kioskd.log_fields import MessageId, card_hash, entry, tell
 from kioskd.outcomes import CATALOGUE
 from kioskd.ports import Card, CardReaders, Journal, Panel
-from kioskd.rekey.relay import CardSession, RelayPolicy, check, exchange, relay
+from kioskd.rekey.exchange import exchange
+from kioskd.rekey.relay import CardSession, RelayPolicy, check, relay
 from kioskd.rekey.relay_asks import Ask, Elapsed, KeepReport, NoteInDoubt, Transmit
 from kioskd.rekey.wire import (
     End,
@@ -169,7 +170,8 @@ class TapRun:
         check(steps, self._terminal.policy, greeted=False)
         answers = []
         for step in steps:
-            raw: bytes | None = await drive(exchange(step.command), self._answer)
+            raw, bare = await drive(exchange(step.command, self._session.bare), self._answer)
+            self._session = replace(self._session, bare=bare)
             if raw is None:
                 raise TapEnds("card-pulled")
             answers.append(raw)

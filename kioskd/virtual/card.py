@@ -17,13 +17,16 @@ from kioskd.gp.apdu import INS, MAX_LE, SW, CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import DES_TYPE, RESPONSE_MAC, S8_BYTES, SCP02, SCP03, InitializeUpdateAnswer
 from kioskd.gp.keys import BLOCK_BYTES
 from kioskd.gp.life_cycle import LifeCycle
+from kioskd.gp.registry import APPLICATIONS
 from kioskd.gp.scp02 import CHALLENGE_BYTES
 from kioskd.gp.scp02 import SEQUENCE_MAX as SCP02_SEQUENCE_MAX
 from kioskd.gp.scp03 import LEVELS, CardChannel, card_cryptogram, pseudo_random_challenge
 from kioskd.gp.tlv import TLV
 from kioskd.virtual.card_commands import COMMANDS, SEQUENCE_BYTES, Situation, status
 from kioskd.virtual.card_executive import unlocks
+from kioskd.virtual.card_listing import list_domains
 from kioskd.virtual.card_memory import (
+    FACTORY_KVN,
     SEQUENCE_MAX,
     CardFile,
     CardMemory,
@@ -80,6 +83,7 @@ class _Session:
     open_key: Callable[[bytes], bytes] | None = None  # decrypts what PUT KEY carries
     scp: int = SCP03
     unlocked: bool = False  # the executive
+    listed: int = 0  # security domains that GET STATUS has told so far
     waiting: bytes = b""  # the rest of a long answer, with its status word
 
 
@@ -162,19 +166,21 @@ class VirtualCard:
     # --- the card manager ---------------------------------------------------------------------------------------
 
     def _in_parts(self, command: CommandAPDU) -> ResponseAPDU:
-        """The answer, or its first 256 bytes and how many wait for GET RESPONSE."""
+        """The answer, or its first part and how many wait for GET RESPONSE."""
         if not self.options.globalplatform:
             return status(SW.NOT_FOUND if command.ins == INS.SELECT else SW.INS_NOT_SUPPORTED)
+        if self.options.refuses_le and command.data and command.le is not None:
+            return ResponseAPDU(b"", self.options.refuses_le)
         answer = self._answer(command).encode()
         size = len(answer) - 2
         if self._wants_another_le(command, size):
             return ResponseAPDU(b"", 0x6C00 | size)
-        first = 0 if self.options.t0 and size and command.ins != INS.GET_RESPONSE else MAX_LE
+        first = 0 if self.options.t0 and size and command.ins != INS.GET_RESPONSE else self.options.part
         if size <= first:
             return ResponseAPDU.decode(answer)
         self._session.waiting = answer[first:]
         left = len(self._session.waiting) - 2
-        return ResponseAPDU(answer[:first], 0x6100 | min(left, MAX_LE) % MAX_LE)
+        return ResponseAPDU(answer[:first], 0x6100 | min(left, self.options.part) % MAX_LE)
 
     def _wants_another_le(self, command: CommandAPDU, size: int) -> bool:
         """Whether a plain read is answered 6Cxx: the habit of some cards of T=0."""
@@ -229,6 +235,9 @@ class VirtualCard:
             return self._abort()
         if self.options.executive and plain.ins in (INS.UNLOCK, INS.RELOCK):
             return session.channel.wrap(status(self._turned(plain)))
+        if plain.ins == INS.GET_STATUS and plain.p1 == APPLICATIONS:
+            told, session.listed = list_domains(self.options, plain, session.listed)
+            return told if self.options.bare_more and told.sw == SW.MORE_DATA else session.channel.wrap(told)
         known = plain.ins in COMMANDS
         return session.channel.wrap(self._done(plain) if known else status(SW.INS_NOT_SUPPORTED))
 
@@ -272,13 +281,16 @@ class VirtualCard:
 
     def _initialize_update(self, command: CommandAPDU) -> ResponseAPDU:
         self._session = _Session()
-        if command.p2 != 0:
+        if command.p2 != 0 or (self.options.ff_refused and command.p1 == FACTORY_KVN):
             return status(SW.INCORRECT_P1P2)
         stored = self.memory.at(command.p1)
         if stored is None:
             return status(SW.REFERENCED_DATA_NOT_FOUND)
         if stored.tries == 0:
             return status(SW.AUTHENTICATION_BLOCKED)
+        if self.options.greeting_burns:
+            stored = replace(stored, tries=stored.tries - 1)
+            self._keep(self.memory.having(stored))
         if stored.kind == DES_TYPE:
             return self._greeted_by_scp02(stored, command.data)
         size = self.options.challenge_bytes
@@ -330,9 +342,10 @@ class VirtualCard:
             return status(SW.WRONG_LENGTH)
         kvn, host, card = session.greeting
         stored = self.memory.at(kvn)
-        assert stored is not None and stored.tries > 0
+        assert stored is not None
         # One try is spent before anything is compared: whoever pulls the card on seeing a failure has paid for it.
-        self._keep(self.memory.having(replace(stored, tries=stored.tries - 1)))
+        if not self.options.greeting_burns:
+            self._keep(self.memory.having(replace(stored, tries=stored.tries - 1)))
         try:
             channel = session.channel.authenticated(command, host, card)
         except ChannelBroken:

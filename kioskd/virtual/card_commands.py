@@ -70,6 +70,8 @@ def get_data(now: Situation, command: CommandAPDU) -> Result:
     if options.cplc:
         readings[0x9F7F] = options.cplc_data()
     tag = command.p1 << 8 | command.p2
+    if options.contactless and tag == 0x9F7F:
+        return memory, status(SW.CONDITIONS_NOT_SATISFIED)
     if tag not in readings:
         return memory, status(SW.REFERENCED_DATA_NOT_FOUND)
     value = readings[tag]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kioskd.gp.apdu import MAX_LE
 from kioskd.gp.isd import (
     AES_TYPE,
     DES_TYPE,
@@ -17,6 +18,7 @@ from kioskd.gp.isd import (
 )
 from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.life_cycle import LifeCycle
+from kioskd.gp.registry import SecurityDomain
 from kioskd.gp.scp03 import R_ENCRYPTION, R_MAC
 
 AES_BYTES = (16, 24, 32)
@@ -41,11 +43,14 @@ class CardOptions:
     factory_key_bytes: int = 16
     key_bytes: tuple[int, ...] = AES_BYTES  # what PUT KEY takes
     factory_drops: bool = False  # the first PUT KEY replaces the factory set
+    ff_refused: bool = False  # INITIALIZE UPDATE of FF is answered 6A86: that set is only reached by 00
     own_set_stays: bool = False  # DELETE of the session's own set is refused
     factory_fills: bool = False  # the factory set takes one of the slots
     chains_errors: bool = False  # SCP02: the chain of response MACs goes through error words, which carry no MAC, too
     executive: bool = False  # it has an executive: SEAL, UNLOCK, RELOCK, and a fourth key in a set
-    t0: bool = False  # every answer with data comes in two parts: 61xx, then GET RESPONSE
+    t0: bool = False  # every answer with data comes in parts: 61xx, then GET RESPONSE
+    part: int = MAX_LE  # so many bytes of a longer answer come at once
+    refuses_le: int = 0  # the status word for a command with data and Le, such as 6E00 on a reader of T=0; 0: none
     exact_le: bool = False  # a plain read with another Le than its answer's length is answered 6Cxx
     empty_keys: bool = False  # GET DATA E0 gives an empty template
     deletes: bool = True  # it has DELETE of keys
@@ -53,12 +58,18 @@ class CardOptions:
     zero_kcv: bool = False  # the check value of an AES key is over zeros
     renumbers: bool = True  # PUT KEY may give the new keys another key version number than those that they replace
     others: tuple[KeyEntry, ...] = ()  # keys that are not ours: tokens, DAP, SCP80
+    domains: tuple[SecurityDomain, ...] = ()  # security domains of others
+    lists: bool = True  # GET STATUS tells them; else 6A86
+    page: int = 0  # so many in one answer, then 6310; 0: all in one
+    bare_more: bool = False  # 6310 comes without a response MAC
     aid: bytes = ISD_AID
     cplc: bool = True
+    contactless: bool = False  # in the field of such a reader the CPLC is refused with 6985
     globalplatform: bool = True  # False: some other card, on which SELECT finds nothing
     life_cycle: LifeCycle = LifeCycle.SECURED  # of a new card
     privileges: bytes = bytes.fromhex("9EFE80")  # of the ISD; 82FC80 has neither Card Lock nor Final Application
     tries: int = 10  # wrong EXTERNAL AUTHENTICATEs in a row that block a key set
+    greeting_burns: bool = False  # each INITIALIZE UPDATE spends a try, until an EXTERNAL AUTHENTICATE succeeds
     iin: bytes = bytes.fromhex("0123456789")
     cin: bytes = b""  # empty: made from the serial number
     kdd: bytes = b""  # 10 bytes; empty: made from the serial number
@@ -72,6 +83,8 @@ class CardOptions:
             raise ValueError(f"i={self.scp_i:02X}: a card of SCP02 has i 15, 35, 55 or 75")
         if self.scp == SCP03 and self.scp_i & ~S16 not in _SPOKEN_I:
             raise ValueError(f"i={self.scp_i:02X}: a card has i 00, 10, 20, 30, 60 or 70, and 01 more for S16")
+        if not 1 <= self.part <= MAX_LE:
+            raise ValueError(f"part: {self.part} bytes, from 1 to {MAX_LE}")
         if len(self.privileges) != 3 or not self.tries >= 1 or not self.slots >= 1:
             raise ValueError("a card has 3 bytes of privileges, at least one try and at least one slot")
 

@@ -26,6 +26,7 @@ class SCP02Opened:
     level: int
     host_challenge: bytes
     answer: InitializeUpdateAnswer
+    unlock: Secret | None = None  # of the key set
 
 
 def session_of(values: KeyValues, answer: InitializeUpdateAnswer) -> SCP02SessionKeys[DESKey]:
@@ -48,7 +49,7 @@ def open_scp02(values: KeyValues, host_challenge: bytes, answer: InitializeUpdat
         raise VaultError(f"SCP02 has no level {level:02X}")
     if not proves(values, host_challenge, answer):
         raise ChannelBroken("the card's cryptogram is not that of the key set")
-    return SCP02Opened(session_of(values, answer), level, host_challenge, answer)
+    return SCP02Opened(session_of(values, answer), level, host_challenge, answer, values.unlock)
 
 
 def wrap_scp02(opened: SCP02Opened, commands: tuple[CommandAPDU, ...]) -> tuple[tuple[CommandAPDU, ...], Secret]:

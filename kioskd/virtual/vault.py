@@ -106,9 +106,12 @@ class SoftVault(KeySets):
     def wrap_unlock_key(self, channel: ChannelHandle) -> bytes:
         """The unlock key of the channel's key set under its own DEK; `VaultError` without one."""
         opened = self._channel(channel)
-        if isinstance(opened, SCP02Opened) or opened.static.unlock is None:
+        unlock = opened.unlock if isinstance(opened, SCP02Opened) else opened.static.unlock
+        if unlock is None:
             raise VaultError("the key set of this channel has no unlock key")
-        return self._wrapped(opened.static.keys.dek, opened.static.unlock, zero_kcv=False).ciphertext
+        if isinstance(opened, SCP02Opened):
+            return wrapped_scp02(opened, unlock, des=True, zero_kcv=False).ciphertext
+        return self._wrapped(opened.static.keys.dek, unlock, zero_kcv=False).ciphertext
 
     def wrap_commands(self, channel: ChannelHandle, commands: tuple[CommandAPDU, ...]) -> WrappedScript:
         """EXTERNAL AUTHENTICATE and the commands; the channel is dead afterwards."""

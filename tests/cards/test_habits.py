@@ -5,14 +5,17 @@ from dataclasses import replace
 import pytest
 
 from kioskd.gp.apdu import INS
-from kioskd.rekey.profile import FactoryHabit, Order, Profile
-from kioskd.rekey.records import Audit, Blocked, Closed, Found, KrkTrust, Purpose
+from kioskd.gp.keyinfo import KeyEntry
+from kioskd.gp.registry import SecurityDomain
+from kioskd.rekey.notices import Blocked
+from kioskd.rekey.profile import FactoryHabit, Lock, Order, Profile
+from kioskd.rekey.records import Audit, Closed, Found, KrkTrust, Purpose
 from kioskd.rekey.wire import End, Report, Script
 from kioskd.virtual.card_options import CardOptions
 from tests.cards.matrix import DES
 from tests.rekey.test_attacks_by_cuts import cut_tap, points
 from tests.rekey.vaults import armed, issuing
-from tests.rekey.world import AttackedCard, Kiosk, World, deliver, honest_tap, memory_of, talk, tap
+from tests.rekey.world import AttackedCard, Kiosk, World, deliver, honest_tap, memory_of, stranger, talk, tap
 
 DROPS = (Profile(factory=FactoryHabit.DROPS), CardOptions(factory_drops=True))
 FILLS = (Profile(factory=FactoryHabit.FILLS), CardOptions(factory_fills=True))
@@ -36,7 +39,25 @@ HABITS = {
         Profile(**DES | {"level": 0x13}),
         CardOptions(scp=2, scp_i=0x35, chains_errors=True),
     ),
+    "SCP02 with response MAC, executive": (
+        Profile(**DES | {"level": 0x13}, lock=Lock.EXECUTIVE),
+        CardOptions(scp=2, scp_i=0x35, executive=True),
+    ),
     "refuses DELETE of the session's own set": (Profile(), CardOptions(own_set_stays=True)),
+    "T=0, refuses Le (6E00)": (Profile(), CardOptions(t0=True, refuses_le=0x6E00)),
+    "key information above 256 bytes": (
+        Profile(),
+        CardOptions(others=tuple(KeyEntry(kid, 1 + kid // 8, ((0x88, 16),)) for kid in range(60))),
+    ),
+    "INITIALIZE UPDATE spends attempts": (
+        Profile(greeting_tries=14),
+        CardOptions(tries=14, greeting_burns=True),
+    ),
+    "names security domains of others": (
+        Profile(list_domains=True),
+        CardOptions(domains=(SecurityDomain(bytes(8), 0x0F, b"\x80"), SecurityDomain(bytes(9), 0x0F, b"\x80")), page=1),
+    ),
+    "reaches its factory set by 00 alone": (Profile(), CardOptions(ff_refused=True)),
     "all-zero diversification data": (Profile(), CardOptions(kdd=bytes(10))),
     "drops": DROPS,
     "fills a slot": FILLS,
@@ -136,6 +157,36 @@ def test_a_check_value_over_zeros_is_the_profiles_choice() -> None:
     world = world_of(Profile(zero_kcv=True), CardOptions(zero_kcv=True))
     assert tap(Kiosk(world, "station"), "issue") == "issued"
     assert tap(Kiosk(world_of(Profile(), CardOptions(zero_kcv=True)), "station"), "issue") != "issued"
+
+
+@pytest.mark.parametrize("issued_there", [True, False], ids=["issued contactless", "issued by contacts"])
+def test_a_card_that_refuses_its_cplc_in_one_reader_is_the_same_card_in_all(issued_there: bool) -> None:
+    world = world_of(Profile(), CardOptions(contactless=issued_there))
+    assert tap(Kiosk(world, "station"), "issue") == "issued"
+    registered = world.state.registered
+    assert registered is not None and registered.card.kind == ("iin-cin" if issued_there else "cplc")
+    later = world.fork(armed(2), contactless=not issued_there)
+    assert tap(Kiosk(later)) == "done"
+    closed_there = later.state.closed
+    assert closed_there is not None and closed_there.master.generation == 2
+    assert tap(Kiosk(later.fork(contactless=issued_there), "k2")) == "already-done"
+
+
+def test_a_set_that_00_picks_is_not_taken_for_the_factory_set() -> None:
+    """After a set was added, some cards pick that one."""
+    world = world_of(Profile(), CardOptions(ff_refused=True))
+    factory = world.card.memory.sets[0]
+    world.card.memory = replace(world.card.memory, sets=(stranger(0x05), factory))
+    assert tap(Kiosk(world, "station"), "issue") == "scp-unsupported"
+    assert world.card.kvns == {0x05, 0xFF} and not world.charged
+
+
+def test_a_new_card_that_shares_an_id_with_another_of_its_batch_is_issued() -> None:
+    world = world_of(Profile(), CardOptions(kdd=bytes(range(10))))
+    assert tap(Kiosk(world, "station"), "issue") == "issued"
+    other = World(issuing(), AttackedCard(options=CardOptions(serial=b"\x01\x02\x03\x04", kdd=bytes(range(10)))))
+    other.ledger.known = dict(world.ledger.known)
+    assert tap(Kiosk(other, "station"), "issue") == "issued"
 
 
 def test_a_blocked_card_is_refused_before_anything_is_changed_and_can_be_let_in_again() -> None:

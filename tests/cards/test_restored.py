@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from kioskd.rekey.notices import Restored
 from kioskd.rekey.profile import Profile
-from kioskd.rekey.records import Restored
 from kioskd.rekey.wire import CardReport
 from kioskd.virtual.card_options import CardOptions
 from tests.cards.matrix import DES

@@ -44,7 +44,7 @@ def _end(scenario: Scenario, world: World, ending: Ending, *, links_first: bool)
     if not at_rest:
         ending.wrong.append(f"not finished after {REPAIRS} clean taps, the last one said {outcome}")
     if not _may_rest(scenario, world):  # what a thief did to a card that nobody came to replace is on it still
-        ending.wrong += scenario.oracle.complaints(world.memory, world.records, tries=scenario.options.tries)
+        ending.wrong += scenario.oracle.complaints(world.memory, world.records, tries=scenario.fewest_tries)
         ending.wrong += _foreign(world)
     ending.wrong += _outbox(world)
 

@@ -10,7 +10,8 @@ from typing import Any
 from kioskd.rekey.asks import Proves, UnwrapResponses
 from kioskd.rekey.evidence import judge
 from kioskd.rekey.labels import Cryptogram
-from kioskd.rekey.records import CardState, Closed, Found, HandedBack, Intent, Record
+from kioskd.rekey.notices import HandedBack
+from kioskd.rekey.records import CardState, Closed, Found, Intent, Record
 from kioskd.rekey.wire import CardReport, Report
 from kioskd.virtual.card_memory import CardMemory, StoredSet
 from tests.faults.scenarios import Scenario, World
@@ -76,7 +77,7 @@ def _record(record: Record) -> Any:
 def _found(found: Found) -> Key:
     return (
         *(found.number, found.end, found.receipt, found.key_information, found.proven_master, _krk(found.proven_krk)),
-        *(found.forged, found.locked, found.told, found.refused_put, found.declined),
+        *(found.forged, found.locked, found.told, found.refused_put, found.declined, found.opened),
     )
 
 

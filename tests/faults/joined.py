@@ -15,12 +15,14 @@ from kioskd.gp.apdu import INS
 from kioskd.gp.executive import STATE_TAG
 from kioskd.ports import Store, Vault
 from kioskd.rekey.asks import Ask, Conversation, Elapsed, KeepReport, NoteInDoubt, Transmit
+from kioskd.rekey.exchange import exchange
 from kioskd.rekey.profile import Lock
 from kioskd.rekey.records import Intent
-from kioskd.rekey.relay import CardSession, RelayPolicy, exchange, relay
+from kioskd.rekey.relay import CardSession, RelayPolicy, relay
+from kioskd.rekey.tries import spent
 from kioskd.rekey.wire import WIRE_VERSION, CardReport, End, Head, Report, Script, Tap
 from tests.faults.halves import StoreHalf, VaultHalf
-from tests.faults.lies import bent, keys_told, planted
+from tests.faults.lies import bent, is_strange, keys_told, planted
 from tests.faults.line import Dies, Line, finish
 from tests.faults.remembered import Node
 from tests.faults.scenarios import EMPTY, Notes, Scenario, World
@@ -53,6 +55,7 @@ class TapRun:
     pulled: bool = False
     late: bool = False
     restored: bool = False
+    bare: bool = False  # commands with data go without Le
     _over: bool = False
     _looked: int = 0
     _in_relay: bool = False
@@ -93,7 +96,7 @@ class TapRun:
             self.settle(one)
         head = Head(WIRE_VERSION, self.terminal, 1, f"tap-{self.world.drawn}", 2, 0, "")
         tap = Tap(head, self.scenario.purpose, answers, pending)
-        line = Line(self)
+        line = Line(self, CardSession(bare=self.bare))
         return cast(str, finish(converse(self.office(), self.terminal, self.scenario.role, tap, line)))
 
     def office(self) -> Office:
@@ -174,7 +177,8 @@ class TapRun:
             raise TapEnds("card-pulled")
         answers = []
         for command in self.scenario.identify:
-            answers.append(self._follow(exchange(command)) or b"")
+            raw, self.bare = self._follow(exchange(command, self.bare))
+            answers.append(raw or b"")
         return tuple(answers)
 
     def _follow(self, conversation: Conversation[Any]) -> Any:
@@ -280,7 +284,21 @@ class TapRun:
         assert self._node is not None
         raw, self._node = self.scenario.card.transmit(self._node, command, fails=fails)
         self.world.memory = self._node.memory
+        if command[1] == INS.INITIALIZE_UPDATE and self.scenario.profile.greeting_tries:
+            self._count_tries()
         return raw
+
+    def _count_tries(self) -> None:
+        """Each greeting is on record before it reaches the card, and none is one too many."""
+        world, kept = self.world, self.scenario.fewest_tries
+        ours = [one for one in world.memory.sets if not is_strange(one)]
+        if any(one.tries < kept for one in ours):
+            self.wrong.append("INITIALIZE UPDATE was sent too often")
+        if self.server_dead or world.state.store_epoch:
+            return  # a store that was put back has forgotten some: that is what the other half is for
+        for one in ours:
+            if self.scenario.options.tries - one.tries > spent(world.state, one.kvn):
+                self.wrong.append(f"KVN {one.kvn:02X} was greeted more often than is on record")
 
     def _written_down(self, script: Script) -> None:
         """Invariant 4, before the card sees the command."""

@@ -92,7 +92,7 @@ class Oracle:
         return ""
 
     def complaints(self, memory: CardMemory, records: tuple[Record, ...], *, tries: int) -> list[str]:
-        """All that is wrong with a card at rest; `tries`: a key set's attempts when none is spent."""
+        """All that is wrong with a card at rest; `tries`: the fewest that a key set must have left."""
         state = fold(records)
         wrong = [] if self.opens(memory, state) else [f"nothing opens the card: {_hex(one.kvn for one in memory.sets)}"]
         wrong += [said for said in (self.false_closing(memory, state), audit_gap(records)) if said]

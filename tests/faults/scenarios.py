@@ -9,6 +9,7 @@ from kioskd.rekey.evidence import Subject
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.profile import Operation, Profile, identify_steps
 from kioskd.rekey.records import CardState, Record, fold
+from kioskd.rekey.tries import budget
 from kioskd.rekey.wire import CardReport
 from kioskd.virtual.card_memory import CardMemory
 from kioskd.virtual.card_options import CardOptions
@@ -116,6 +117,11 @@ class Scenario:
     def generation(self) -> int:
         """Of the master set in the end."""
         return {Operation.ISSUE: 1, Operation.ADOPT: 0}.get(self.operation, 2)
+
+    @property
+    def fewest_tries(self) -> int:
+        """That a key set may have left, whatever befell the card."""
+        return self.options.tries - (budget(self.profile) if self.profile.greeting_tries else 0)
 
     @functools.cached_property
     def card(self) -> RememberedCard:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from kioskd.rekey.records import HandedBack, Restored
+from kioskd.rekey.notices import HandedBack, Restored
 from tests.faults.scenarios import World
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from kioskd.config import load_access, load_kms, load_terminal, load_yaml
 from kioskd.edges.profile_file import load_profile
 from kioskd.errors import BadBundle, BadConfiguration, BadTranscript, JournalFailed, Malformed, StoreFailed
 from kioskd.gp.cplc import CardId
+from kioskd.gp.registry import SecurityDomain
 from kioskd.rekey.backup import Backup, WrappedBlock, WrappedPair
 from kioskd.rekey.bundle import Bundle, BundleHeader, BundlePurpose, Campaign
 from kioskd.rekey.campaign import DisarmOrder
@@ -18,8 +19,9 @@ from kioskd.rekey.ceremony import Act, Approval, Custodian, Detail, Founded, Pol
 from kioskd.rekey.kms_wire import Asking, Papers
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.master_bundle import MasterBundle, MasterHeader
+from kioskd.rekey.notices import Blocked, Greeted, HandedBack, Listed, ListEnd, MoreTries, Restored
 from kioskd.rekey.papers import read_paper, write_paper
-from kioskd.rekey.records import RECORD_KINDS, Blocked, HandedBack, Intent, Restored
+from kioskd.rekey.records import RECORD_KINDS, Intent
 from kioskd.rekey.relay import Forbidden, RelayPolicy, check
 from kioskd.rekey.statement import Reliance, Statement
 from kioskd.rekey.trace import TracedCommand
@@ -200,13 +202,17 @@ def _card_file(folder: Path) -> bytes:
     return (folder / "good.json").read_bytes()
 
 
+_LISTED = Listed((SecurityDomain(bytes(8), 0x0F, b"\x80\x00\x00"),), ListEnd.WHOLE, authentic=True)
+
+
 def _records() -> tuple[bytes, ...]:
     """One record of each kind: most of them out of a small simulation."""
     world = World(1, Size(kiosks=1, cards=2, campaigns=1, faults=0))
     world.run()
     rows = [one for card in world.cards for one in card.records()]
     cryptogram = next(one.cryptogram for one in rows if isinstance(one, Intent) and one.cryptogram)
-    by_kind = {type(one): one for one in (*rows, Blocked("lost"), Restored(1), HandedBack(cryptogram))}
+    noted = (Blocked("lost"), Restored(1), HandedBack(cryptogram), Greeted(0x3E, "k1", 2), MoreTries(2), _LISTED)
+    by_kind = {type(one): one for one in (*rows, *noted)}
     names = {kind: name for name, kind in RECORD_KINDS.items()}
     assert set(by_kind) == set(names)
     return tuple(json.dumps([names[kind], None, json.dumps(to_plain(one))]).encode() for kind, one in by_kind.items())

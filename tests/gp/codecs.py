@@ -10,6 +10,7 @@ from kioskd.gp.card_data import secure_channels
 from kioskd.gp.cplc import CPLC
 from kioskd.gp.isd import InitializeUpdateAnswer, PutKeyData, Receipt
 from kioskd.gp.keyinfo import KeyInformation
+from kioskd.gp.registry import SecurityDomain, read_domains
 
 
 def _written_fields(read: PutKeyData) -> bytes:
@@ -17,6 +18,10 @@ def _written_fields(read: PutKeyData) -> bytes:
 
 
 def _written_objects(read: tuple[tlv.TLV, ...]) -> bytes:
+    return b"".join(one.encode() for one in read)
+
+
+def _written_domains(read: tuple[SecurityDomain, ...]) -> bytes:
     return b"".join(one.encode() for one in read)
 
 
@@ -73,6 +78,12 @@ CODECS = (
         "640C060A2A864886FC6B04119B06",
     ),
     Codec("SELECT answer", isd.selected_aid, "6F108408A000000003000000A5049F6501FF"),
+    Codec(
+        "security domains",
+        read_domains,
+        "E31D4F08A0000001515350419F70010FC503800000CC08A000000151000000",
+        _written_domains,
+    ),
     Codec("DELETE", isd.key_references, "D00101D20130"),
 )
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
+from kioskd.gp.apdu import MAX_ANSWER_BYTES, CommandAPDU, ResponseAPDU
 from kioskd.gp.isd import AES_TYPE, PSEUDO_RANDOM, S16, SCP03, InitializeUpdateAnswer, KeyField, PutKeyData, Receipt
-from kioskd.gp.keyinfo import KeyEntry, KeyInformation
+from kioskd.gp.keyinfo import MAX_ENTRIES, KeyEntry, KeyInformation
+from kioskd.gp.registry import SecurityDomain
 from kioskd.gp.tlv import TLV
 
 
@@ -64,7 +65,7 @@ def bent(some: Random, good: bytes) -> bytes:
                 raw += raw[at:]
             case _:
                 raw[at : at + 1] = some.randbytes(1)
-    return bytes(raw[:600])
+    return bytes(raw[:1200])
 
 
 def command(some: Random) -> CommandAPDU:
@@ -75,8 +76,8 @@ def command(some: Random) -> CommandAPDU:
 
 
 def response(some: Random) -> ResponseAPDU:
-    """Any short response."""
-    return ResponseAPDU(some.randbytes(some.randrange(257)), some.randrange(0x10000))
+    """Any response, also one that came in parts."""
+    return ResponseAPDU(some.randbytes(some.randrange(MAX_ANSWER_BYTES + 1)), some.randrange(0x10000))
 
 
 def data_objects(some: Random) -> tuple[TLV, ...]:
@@ -92,13 +93,13 @@ def _tag(some: Random) -> int:
 
 
 def key_information(some: Random) -> KeyInformation:
-    """Up to 40 basic entries."""
+    """Up to 128 basic entries, of four components at most."""
 
     def entry() -> KeyEntry:
         components = ((some.randrange(0xFF), some.randint(1, 256)) for _ in range(some.randrange(5)))
         return KeyEntry(some.randrange(256), some.randrange(256), tuple(components))
 
-    return KeyInformation(tuple(entry() for _ in range(some.randrange(41))))
+    return KeyInformation(tuple(entry() for _ in range(some.randrange(MAX_ENTRIES + 1))))
 
 
 def update_answer(some: Random) -> InitializeUpdateAnswer:
@@ -128,6 +129,17 @@ def receipt(some: Random) -> Receipt:
     return Receipt(some.randrange(256), tuple(some.randbytes(3) for _ in range(some.randrange(9))))
 
 
+def security_domains(some: Random) -> tuple[SecurityDomain, ...]:
+    """Up to ten, some with an owner."""
+
+    def domain() -> SecurityDomain:
+        privileges = bytes((some.randrange(0x80, 0x100),)) + some.randbytes(some.choice((0, 2)))
+        owner = some.randbytes(some.randint(5, 16)) if some.random() < 0.5 else b""
+        return SecurityDomain(some.randbytes(some.randint(5, 16)), some.randrange(256), privileges, owner)
+
+    return tuple(domain() for _ in range(some.randrange(11)))
+
+
 VALUES: Mapping[str, Callable[[Random], Any]] = {
     "command": command,
     "response": response,
@@ -136,5 +148,6 @@ VALUES: Mapping[str, Callable[[Random], Any]] = {
     "INITIALIZE UPDATE answer": update_answer,
     "PUT KEY": put_key,
     "receipt": receipt,
+    "security domains": security_domains,
 }
 """For each codec that writes: a value that it must read again as it was."""

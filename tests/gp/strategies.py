@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
+from kioskd.gp.apdu import MAX_ANSWER_BYTES, CommandAPDU, ResponseAPDU
 from kioskd.gp.cplc import ID_KINDS, MAX_ID_BYTES, CardId
 from kioskd.gp.isd import AES_TYPE, PSEUDO_RANDOM, S16, SCP03, InitializeUpdateAnswer, KeyField, Receipt
 from kioskd.gp.keyinfo import KeyEntry, KeyInformation
@@ -13,7 +13,7 @@ kvns = st.integers(1, 0x7F)
 les = st.none() | st.integers(1, 256)
 
 commands = st.builds(CommandAPDU, byte, byte, byte, byte, st.binary(max_size=255), les)
-responses = st.builds(ResponseAPDU, st.binary(max_size=256), st.integers(0, 0xFFFF))
+responses = st.builds(ResponseAPDU, st.binary(max_size=MAX_ANSWER_BYTES), st.integers(0, 0xFFFF))
 
 tags = st.one_of(
     byte.filter(lambda one: one and one & 0x1F != 0x1F),

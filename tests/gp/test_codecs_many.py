@@ -9,7 +9,7 @@ from kioskd.errors import Malformed
 from tests.gp.codecs import CODECS, Codec
 from tests.gp.many import COUNT, VALUES, Count, bent
 
-INPUTS = 204_000
+INPUTS = 208_000
 SEED = 2031
 
 PER_CODEC = INPUTS // len(CODECS)

@@ -17,6 +17,7 @@ from kioskd.gp.factory_keys import Method
 from kioskd.gp.isd import get_data
 from kioskd.ports import KeptVault
 from kioskd.rekey.bundle import BundlePurpose
+from kioskd.rekey.profile import Lock
 from kioskd.rekey.records import CardState
 from kioskd.secret import Secret
 from kioskd.virtual.card_options import CardOptions
@@ -37,6 +38,7 @@ KINDS = {
     "i=15": (OPTIONS, 0x15, 0x03),
     "i=55": (OPTIONS, 0x55, 0x03),
     "i=75, response MAC": (OPTIONS, 0x75, 0x13),
+    "i=75, executive": (replace(OPTIONS, executive=True), 0x75, 0x13),
 }
 
 
@@ -44,7 +46,8 @@ KINDS = {
 async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
     """A card from the factory of that kind."""
     options, i, level = KINDS[request.param]
-    profile = replace(PROFILE, level=level, match=replace(PROFILE.match, i=i))
+    lock = Lock.EXECUTIVE if options.executive else Lock.SESSION
+    profile = replace(PROFILE, level=level, match=replace(PROFILE.match, i=i), lock=lock)
     made = House(tmp_path, factory=FACTORY, options=replace(options, scp_i=i), profile=profile)
     yield made
     await made.close()
@@ -70,6 +73,7 @@ async def closed(house: House, vault: KeptVault, generation: int) -> CardState:
         assert same_des(tuple(keys), tuple(expected)), name
     assert house.card.kvns == {state.closed.krk.kvn, state.closed.master.kvn}
     assert master_opens(rig, state.closed.master)
+    assert house.card.memory.sealed is (house.profile.lock is Lock.EXECUTIVE)
     return state
 
 

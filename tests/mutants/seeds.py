@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-SINGLES = "tests/faults/test_schedules.py::test_any_single_fault_of_the_main_kind_is_repaired"
+SCHEDULES = "tests/faults/test_schedules.py"
+SINGLES = f"{SCHEDULES}::test_any_single_fault_of_the_main_kind_is_repaired"
 REPLACE, ROTATE, ISSUE = (f"{SINGLES}[{operation}]" for operation in ("replace-300", "rotate-600", "issue-600"))
 BY_CUTS = "tests/rekey/test_attacks_by_cuts.py"
 MIGRATION, ON_MIGRATION = "tests/rekey/test_migration.py", "tests/rekey/test_attacks_on_migration.py"
@@ -27,6 +28,13 @@ SEEDS = (
         "        await self.office.store.append(self.known, record, fence)\n",
         "        if fence is None:\n            await self.office.store.append(self.known, record, fence)\n",
         REPLACE,
+    ),
+    Mutant(
+        "a greeting that costs an attempt is written down after it",
+        "rekey/script.py",
+        "        yield from Remember(Greeted(kvn, desk.kiosk, state.next_number - 1))\n",
+        "        pass\n",
+        f"{SCHEDULES}::test_no_single_fault_spends_an_attempt_that_is_not_on_record[replace]",
     ),
     Mutant(
         "no note at all",

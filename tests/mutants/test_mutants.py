@@ -22,13 +22,13 @@ MUTANTS = (
         "rekey/relay.py",
         """            yield from NoteInDoubt(script)
             noted = True
-        raw = yield from exchange(step.command)
+        raw, bare = yield from exchange(step.command, session.bare)
 """,
         """            noted = True
-            raw = yield from exchange(step.command)
+            raw, bare = yield from exchange(step.command, session.bare)
             yield from NoteInDoubt(script)
         else:
-            raw = yield from exchange(step.command)
+            raw, bare = yield from exchange(step.command, session.bare)
 """,
         f"{CUTS}::test_an_undisturbed_tap_replaces_the_master_key",
     ),

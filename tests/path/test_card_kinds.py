@@ -9,7 +9,9 @@ import pytest
 from kioskd.demo.stage import Stage
 from kioskd.edges.profile_file import load_profile
 from kioskd.gp.isd import AES_TYPE, DES_TYPE
+from kioskd.gp.keyinfo import KeyEntry
 from kioskd.gp.life_cycle import LifeCycle
+from kioskd.gp.registry import SecurityDomain
 from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_options import CardOptions
 
@@ -17,6 +19,8 @@ pytestmark = [pytest.mark.pcscd]
 
 SHIPPED = Path(__file__).parents[2] / "config" / "profiles"
 DES = {"scp": 2, "scp_i": 0x55}
+MANY = tuple(KeyEntry(kid, kvn, ((0x88, 16),)) for kvn in range(1, 11) for kid in range(1, 6))  # 300 bytes and more
+DOMAINS = tuple(SecurityDomain(bytes.fromhex(f"A0000001515350{one:02X}"), 0x0F, b"\x80\x40\x00") for one in (1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         profiles = opened.folder / "profiles"
         profiles.mkdir()
         for file in SHIPPED.glob("*.yaml"):
-            (profiles / file.name).write_text(file.read_text())
+            asks = "list_domains: true\n" if file.name.startswith("10-") else ""
+            (profiles / file.name).write_text(file.read_text() + asks)
         # A card that speaks both protocols is of the first profile of either.
         both = (profiles / "20-scp02-i55.yaml").rename(profiles / "04-scp02-i55.yaml")
         both.write_text(both.read_text() + "migrates: {i: 0x70}\n")
@@ -69,7 +74,7 @@ def use(stage: Stage, *first: str) -> None:
 
 
 def test_cards_of_every_kind_are_issued_and_replaced(stage: Stage) -> None:
-    cards = {"aes": card_of(stage, "aes"), "des": card_of(stage, "des", **DES)}
+    cards = {"aes": card_of(stage, "aes", others=MANY, domains=DOMAINS, page=1), "des": card_of(stage, "des", **DES)}
     cards["des-to-aes"] = card_of(stage, "des-to-aes", also_aes=True, **DES)
     for name, card in cards.items():
         assert stage.tap(stage.holder(card, "station"), "station")["outcome"] == "issued", name
@@ -95,6 +100,8 @@ def test_cards_of_every_kind_are_issued_and_replaced(stage: Stage) -> None:
     blocked = cards["aes"]
     number = blocked.options.cplc_data()
     card_id = f"cplc:{(number[0:4] + number[16:18] + number[12:16]).hex().upper()}"
+    told = stage.access("domains", card_id)
+    assert "A000000151535001" in told and "A000000151535002" in told and "authorized management" in told
     assert "is refused" in stage.access("block", card_id, "--reason", "reported stolen")
     assert "reported stolen" in stage.access("blocked")
     assert stage.tap(stage.holder(blocked, "kiosk"), "kiosk")["outcome"] == "card-blocked"

@@ -45,7 +45,7 @@ class Ledger:
     async def records(self, card: CardId) -> tuple[Record, ...]:
         """The card's records, oldest first."""
         await Point("records")
-        return tuple(self.log) if str(card) in self.known else ()
+        return tuple(self.log) if str(card) in self.known or not self.known else ()
 
     async def append(self, card: CardId, record: Record, fence: int | None) -> None:
         """Adds a record, held to the lease and to the number of its script."""

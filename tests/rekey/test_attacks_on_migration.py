@@ -13,8 +13,9 @@ import pytest
 from kioskd.gp.apdu import INS
 from kioskd.gp.isd import DES_TYPE
 from kioskd.gp.keyinfo import KeyInformation
+from kioskd.rekey.notices import Restored
 from kioskd.rekey.profile import FactoryHabit
-from kioskd.rekey.records import Audit, Closed, Found, Intent, Purpose, Record, Restored
+from kioskd.rekey.records import Audit, Closed, Found, Intent, Purpose, Record
 from kioskd.rekey.wire import End, Report, Script
 from kioskd.shape import from_plain, to_plain
 from tests.rekey.kinds import Kind

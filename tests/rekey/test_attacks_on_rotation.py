@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from kioskd.gp.apdu import INS, CommandAPDU, ResponseAPDU
-from kioskd.rekey.records import HandedBack, Purpose, Restored
+from kioskd.rekey.notices import HandedBack, Restored
+from kioskd.rekey.records import Purpose
 from tests.rekey.test_attacks_by_cuts import cut_tap, points
 from tests.rekey.test_attacks_by_kiosks import assert_one_conversation
 from tests.rekey.test_attacks_by_liars import LIES, keys_of, lying_tap

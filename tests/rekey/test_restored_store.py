@@ -11,7 +11,8 @@ from kioskd.access.office import Office
 from kioskd.edges.campaigns import begin_disarming
 from kioskd.edges.card_index import open_cases
 from kioskd.edges.store import BEGIN_WRITING, SqlStore, hand_back, mark_restored
-from kioskd.rekey.records import CardState, Restored, fold
+from kioskd.rekey.notices import Restored
+from kioskd.rekey.records import CardState, fold
 from kioskd.virtual.faults import Faults, When
 from tests.rekey.proofs import assert_replaced
 from tests.rig import Rig

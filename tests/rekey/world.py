@@ -21,10 +21,11 @@ from kioskd.gp.keyinfo import KeyEntry
 from kioskd.ports import Vault
 from kioskd.rekey.asks import Ask, Elapsed, KeepReport, KeyHandle, NoteInDoubt, Transmit
 from kioskd.rekey.evidence import Subject
+from kioskd.rekey.exchange import exchange
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.profile import DEFAULT_PROFILE, Lock, Profile, identify_steps
 from kioskd.rekey.records import CardState, Closed, Intent, MasterRef, Record, fold
-from kioskd.rekey.relay import CardSession, RelayPolicy, exchange, relay
+from kioskd.rekey.relay import CardSession, RelayPolicy, relay
 from kioskd.rekey.wire import WIRE_VERSION, CardReport, End, Head, Report, Script, Tap
 from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_memory import CardMemory, StoredSet
@@ -144,6 +145,9 @@ class World:
     @property
     def subject(self) -> Subject:
         """The card, as its labels name it."""
+        registered = self.state.registered
+        if registered is not None:
+            return Subject(registered.card, self.profile)
         raw = self.card.options.cplc_data()
         return Subject(CardId("cplc", raw[0:2] + raw[2:4] + raw[16:18] + raw[12:16]), self.profile)
 
@@ -252,16 +256,22 @@ class Kiosk:
 
     def whole(self, command: bytes) -> bytes:
         """One command's whole answer, as the terminal reads it before there is a script."""
-        asking, raw = exchange(command), None
+        asking, raw = exchange(command, self.session.bare), None
         try:
             ask = next(asking)
             while True:
                 assert isinstance(ask, Transmit)
-                raw = self.world.card.transmit(ask.command)
+                raw = self.read(ask.command)
                 ask = asking.send(raw)
         except StopIteration as end:
-            answer: bytes = end.value
+            answer, bare = end.value
+            self.session = replace(self.session, bare=bare)
+            assert isinstance(answer, bytes)
             return answer
+
+    def read(self, command: bytes) -> bytes:
+        """One plain command to the card."""
+        return self.world.card.transmit(command)
 
     async def run(self, script: Script, fence: int) -> Report:
         """Runs a script in the relay, and perhaps lies about it."""

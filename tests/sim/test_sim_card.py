@@ -71,6 +71,7 @@ card:
   key_bytes: [16, 32]
   factory_drops: true
   own_set_stays: true
+  ff_refused: true
   renumbers: false
   scp: 2
   also_aes: true
@@ -81,6 +82,8 @@ card:
   executive: true
   deletes: false
   t0: true
+  part: 100
+  refuses_le: 0x6E00
   exact_le: true
   empty_keys: true
   layouts: [true]
@@ -88,10 +91,16 @@ card:
   others: [{kid: 1, kvn: 0x73, components: [[0xA1, 128]]}]
   aid: "A000000003000000"
   cplc: false
+  contactless: true
   globalplatform: false
   life_cycle: 127
   privileges: "82FC80"
   tries: 3
+  domains: [{aid: "A000000151535041", life_cycle: 15, privileges: "80"}]
+  lists: false
+  page: 2
+  bare_more: true
+  greeting_burns: true
   iin: "01"
   cin: "02"
   kdd: "00000000000000000001"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from kioskd.gp.apdu import INS, MAX_RESPONSE_BYTES, CommandAPDU
+from kioskd.gp.apdu import INS, MAX_PART_BYTES, CommandAPDU
 from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_memory import CardMemory, StoredSet, fresh_memory
 from kioskd.virtual.card_options import CardOptions
@@ -42,7 +42,7 @@ class Strangers(RuleBasedStateMachine):
     @rule(command=ANYTHING)
     def anything(self, command: bytes) -> None:
         """Any bytes at all."""
-        assert 2 <= len(self.card.transmit(command)) <= MAX_RESPONSE_BYTES
+        assert 2 <= len(self.card.transmit(command)) <= MAX_PART_BYTES
 
     @rule(kvn=st.sampled_from((0, OLD_KVN, KRK_KVN)), guess=st.binary(min_size=16, max_size=16))
     def guess(self, kvn: int, guess: bytes) -> None:
@@ -72,7 +72,7 @@ def test_whatever_a_host_sends_in_its_session_is_answered(commands: list[Command
     for command in commands:
         fits = replace(command, cla=0x80, data=command.data[:200])
         wrapped, _, host.channel = host.channel.wrap(fits)
-        assert 2 <= len(card.transmit(wrapped.encode())) <= MAX_RESPONSE_BYTES
+        assert 2 <= len(card.transmit(wrapped.encode())) <= MAX_PART_BYTES
 
 
 @given(raw=ANYTHING)

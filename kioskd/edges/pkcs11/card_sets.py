@@ -89,8 +89,8 @@ def members_of(label: KeyLabel, make: Callable[[str, int], Any], roles: tuple[st
             one.destroy()
         raise
     if label.algorithm == DES:
-        enc_des, mac_des, dek_des = (TokenDESKey(one) for one in made)
-        return TokenDESSet(enc_des, mac_des, dek_des)
+        enc_des, mac_des, dek_des, *unlock_des = (TokenDESKey(one) for one in made)
+        return TokenDESSet(enc_des, mac_des, dek_des, unlock=unlock_des[0] if unlock_des else None)
     enc, mac, dek, *unlock = (TokenKey(one) for one in made[: len(roles)])
     return TokenSet(enc, mac, dek, label.bits, unlock=unlock[0] if unlock else None, wide=tuple(made[len(roles) :]))
 

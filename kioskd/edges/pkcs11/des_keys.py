@@ -69,20 +69,26 @@ class TokenDESKey:
 
 @dataclass(frozen=True, slots=True)
 class TokenDESSet:
-    """ENC, MAC and DEK of a 3DES set; those of the factory stay in the token."""
+    """The members of a 3DES set; those of the factory stay in the token."""
 
     enc: TokenDESKey
     mac: TokenDESKey
     dek: TokenDESKey
     lasting: bool = False
+    unlock: TokenDESKey | None = None  # the fourth member of a KRK's set on cards with an executive
 
     def __iter__(self) -> Iterator[TokenDESKey]:
         return iter((self.enc, self.mac, self.dek))
 
+    @property
+    def members(self) -> tuple[TokenDESKey, ...]:
+        """Every key of the set, in the order of their key identifiers."""
+        return (*self, *((self.unlock,) if self.unlock is not None else ()))
+
     def destroy(self) -> None:
         """Ends the session objects."""
         if not self.lasting:
-            for one in self:
+            for one in self.members:
                 one.destroy()
 
 

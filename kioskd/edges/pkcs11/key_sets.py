@@ -14,7 +14,7 @@ from kioskd.gp.factory_keys import Method
 from kioskd.gp.isd import KDD_BYTES
 from kioskd.gp.keys import KeyRole
 from kioskd.rekey.asks import KeyHandle
-from kioskd.rekey.labels import DES, Cryptogram, KeyLabel, agreed_rnd, check_cryptogram, check_label, sealed_rnd
+from kioskd.rekey.labels import Cryptogram, KeyLabel, agreed_rnd, check_cryptogram, check_label, sealed_rnd
 
 RND_BITS = 256
 
@@ -33,7 +33,7 @@ class TokenKeySets(TokenCustody):
 
     def mint_krk(self, label: KeyLabel) -> tuple[KeyHandle, Cryptogram]:
         """A new replacement key set; `NotArmed` unless the epoch issues here."""
-        _check(label, "KRK")
+        check_label(label, "KRK")
         with self._token.guard("mint"):
             block, public = self._issuing(label.number)
             krkdb = self._token.ready(block)
@@ -56,7 +56,7 @@ class TokenKeySets(TokenCustody):
 
     def recover_krk(self, cryptogram: Cryptogram, label: KeyLabel) -> KeyHandle:
         """The replacement key set of a cryptogram; `NotArmed` unless the epoch is armed here."""
-        _check(label, "KRK")
+        check_label(label, "KRK")
         with self._token.guard(f"the cryptogram of epoch {label.number}"):
             krkdb, private = map(self._token.ready, self._armed(label.number))
             agreed = curve.is_curve(private)
@@ -77,7 +77,7 @@ class TokenKeySets(TokenCustody):
 
         One that lives already is given again: it lives until it was forgotten as often as it was asked for.
         """
-        _check(label, "MK")
+        check_label(label, "MK")
         with self._token.guard("derive"):
             block, known = self._token.ready(self._block(label.number)), self._masters.get(label)
             if known is not None and known in self._sets:
@@ -137,10 +137,3 @@ class TokenKeySets(TokenCustody):
         if handle not in self._sets:
             raise VaultError(f"key set {handle} is not known, or was forgotten")
         return self._sets[handle]
-
-
-def _check(label: KeyLabel, kind: str) -> None:
-    """`VaultError` for a label of another kind, or of keys that no token here makes."""
-    check_label(label, kind)
-    if label.algorithm == DES and label.unlock:
-        raise VaultError("a 3DES set has no unlock key: SCP02 cards are not sealed by an executive here")

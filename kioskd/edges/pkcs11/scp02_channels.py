@@ -44,6 +44,7 @@ class TokenSCP02:
     level: int
     host_challenge: bytes
     answer: InitializeUpdateAnswer
+    unlock: TokenDESKey | None = None  # of the key set
 
     def destroy(self) -> None:
         """Ends its session keys."""
@@ -64,7 +65,7 @@ def open_scp02(static: TokenDESSet, host_challenge: bytes, answer: InitializeUpd
     if not _proven(session.enc, host_challenge, answer):
         destroy(session)
         raise ChannelBroken("the card's cryptogram is not that of the key set")
-    return TokenSCP02(session, level, host_challenge, answer)
+    return TokenSCP02(session, level, host_challenge, answer, static.unlock)
 
 
 def wrapped_key(opened: TokenSCP02, key: Any) -> bytes:

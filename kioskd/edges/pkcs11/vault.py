@@ -123,9 +123,11 @@ class TokenVault(TokenKeySets):
         """The unlock key of the channel's key set under its own DEK; `VaultError` without one."""
         with self._token.guard("UNLOCK"):
             opened = self._channel(channel)
-            if isinstance(opened, TokenSCP02) or opened.static.unlock is None:
+            unlock = opened.unlock if isinstance(opened, TokenSCP02) else opened.static.unlock
+            if unlock is None:
                 raise VaultError("the key set of this channel has no unlock key")
-            return _under_dek(opened, opened.static.wrappable[-1])
+            one = unlock.handle if isinstance(opened, TokenSCP02) else opened.static.wrappable[-1]
+            return _under_dek(opened, one)
 
     def wrap_commands(self, channel: ChannelHandle, commands: tuple[CommandAPDU, ...]) -> WrappedScript:
         """EXTERNAL AUTHENTICATE and the commands; the channel is dead afterwards."""
@@ -264,7 +266,7 @@ def _des_fields(opened: _Channel | TokenSCP02, values: TokenDESSet) -> tuple[Key
         raise VaultError("a 3DES set is not put over SCP03")
     return tuple(
         KeyField(DES_TYPE, _under_dek(opened, key.handle), DES_KEY_BYTES, kcv_des(key), with_length=False)
-        for key in values
+        for key in values.members
     )
 
 

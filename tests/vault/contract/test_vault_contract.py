@@ -11,7 +11,7 @@ import pytest
 
 from kioskd.errors import ChannelBroken, Malformed, NotArmed, VaultError
 from kioskd.gp.aes import AESKey, derive_session_keys
-from kioskd.gp.apdu import CommandAPDU, ResponseAPDU
+from kioskd.gp.apdu import MAX_ANSWER_BYTES, CommandAPDU, ResponseAPDU
 from kioskd.gp.cplc import CardId
 from kioskd.gp.isd import InitializeUpdateAnswer, KeyField, delete_key, get_data
 from kioskd.gp.keys import KVN, KeySet, kcv_aes
@@ -271,6 +271,21 @@ def test_a_forged_answer_is_none_and_its_neighbours_are_read(vault: Vault) -> No
     answers[3] = refused
     plain = vault.unwrap_responses(script.sealed, script.marks, tuple(answers))
     assert plain == (ResponseAPDU(b"answer", 0x9000), None, None, refused)
+
+
+@pytest.mark.parametrize("level", [0x13, 0x33])
+def test_an_answer_that_came_in_parts_is_read_as_one(vault: Vault, level: int) -> None:
+    """Key information of many sets has more than 256 bytes; its response MAC is over all of them."""
+    long = ResponseAPDU(bytes(at % 251 for at in range(MAX_ANSWER_BYTES - 32)), 0x9000)
+    script = vault.wrap_commands(opened(vault, level=level), (get_data(0xE0), get_data(0xE0)))
+    channel = FACTORY_CHIP.channel().authenticated(script.commands[0], HOST, FACTORY_CHIP.challenge)
+    answers = []
+    for command in script.commands[1:]:
+        assert channel is not None
+        _, channel = channel.unwrap(command)
+        answers.append(channel.wrap(long))
+    answers[1] = replace(answers[1], data=answers[1].data[:300] + answers[1].data[301:])
+    assert vault.unwrap_responses(script.sealed, script.marks, tuple(answers)) == (long, None)
 
 
 def test_a_prefix_of_the_answers_is_read_with_its_marks(vault: Vault) -> None:
