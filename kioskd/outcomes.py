@@ -378,7 +378,7 @@ def page() -> str:
         "| code | name | severity | the cardholder reads | for the technician | what to do |",
         "|---|---|---|---|---|---|",
     ]
-    for one in _ALL:
+    for one in sorted(_ALL, key=lambda one: one.code):
         cells = (one.code, f"`{one.name}`", one.severity.value, one.cardholder, one.technician, one.advice)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -46,6 +46,8 @@ def _unblock(config: AccessConfig, args: argparse.Namespace) -> None:
 def _more_tries(config: AccessConfig, args: argparse.Namespace) -> None:
     card = CardId.parse(args.card)
     count = asyncio.run(in_store(config, lambda connection: grant_tries(connection, card)))
+    if not count:
+        raise BadConfiguration(f"{card}: nothing to forgive: no card of this id has an INITIALIZE UPDATE counted here")
     print(f"{card}: {count} INITIALIZE UPDATEs are forgiven. The card may have counted them: the other half of its")
     print("attempts is spent now. Find out why its taps broke off before you say this again.")
 

@@ -260,11 +260,15 @@ def note(connection: sql.Connection, card: CardId, record: Record) -> None:
 
 
 def grant_tries(connection: sql.Connection, card: CardId) -> int:
-    """Forgives the INITIALIZE UPDATEs that a card was sent without a session; how many were noted by themselves."""
+    """Forgives the INITIALIZE UPDATEs that a card was sent without a session; how many were noted by themselves.
+
+    Nothing is written where there are none.
+    """
     wanted = sql.select(RECORDS.c.kind, RECORDS.c.body).where(RECORDS.c.card == str(card))
     rows = connection.execute(wanted.order_by(RECORDS.c.position))
     state = fold(tuple(_record(kind, body) for kind, body in rows))
-    _add(connection, card, MoreTries(state.next_number - 1))
+    if state.greeted:
+        _add(connection, card, MoreTries(state.next_number - 1))
     return len(state.greeted)
 
 

@@ -62,6 +62,13 @@ class Asking:
         sys.stdout.write(f"{text}\n")
 
 
+def socket_of(config: Path) -> Path:
+    """The socket that a terminal's configuration names; `BadConfiguration` if it cannot be read."""
+    from kioskd.config import TerminalConfig, load_yaml  # not where the socket is where it always is
+
+    return Path(load_yaml(TerminalConfig, config).socket)
+
+
 def in_path(text: str) -> str:
     """A name as one step of an address."""
     return quote(text, safe="")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kioskd.errors import KioskError
 from kioskd.kiosk import acts_cli, enrol_options, selftest_cli, status_cli, watch_cli
-from kioskd.kiosk.asking import CONFIG, EXITS, SOCKET, Asking, exit_of
+from kioskd.kiosk.asking import CONFIG, EXITS, SOCKET, Asking, exit_of, socket_of
 from kioskd.version import VERSION
 
 
@@ -19,8 +19,10 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"kioskctl {VERSION}")
-    parser.add_argument("--socket", type=Path, default=SOCKET, help="its status socket (default %(default)s)")
-    parser.add_argument("--config", type=Path, default=CONFIG, help="read where it does not run (default %(default)s)")
+    parser.add_argument(
+        "--socket", type=Path, help=f"its status socket (default: as the named --config says, or {SOCKET})"
+    )
+    parser.add_argument("--config", type=Path, help=f"names its socket; read where it does not run (default {CONFIG})")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (status_cli, watch_cli, acts_cli, selftest_cli, enrol_options):
         module.add_commands(commands)
@@ -36,8 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
     except SystemExit as end:  # argparse has said what is wrong, or has shown its help
         return end.code if isinstance(end.code, int) else 2
-    args.asking = Asking(args.socket, args.config, args.json)
     try:
+        socket = args.socket or (socket_of(args.config) if args.config else SOCKET)
+        args.asking = Asking(socket, args.config or CONFIG, args.json)
         return int(args.work(args))
     except KioskError as wrong:
         print(wrong, file=sys.stderr)

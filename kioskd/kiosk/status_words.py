@@ -54,7 +54,14 @@ _MOODS = {
 
 def state_words(told: dict[str, Any]) -> str:
     """How the terminal is, in a few words."""
-    return _STATES[told["state"]][0]
+    return _state(told)[0]
+
+
+def _state(told: dict[str, Any]) -> tuple[str, Mood]:
+    closed = told["readers"].keys() <= set(told["closed_readers"])
+    if told["state"] == "drained" and closed:
+        return ("every reader is closed: takes no card", Mood.LOOK)
+    return _STATES[told["state"]]
 
 
 def table(told: dict[str, Any]) -> list[str]:
@@ -64,7 +71,7 @@ def table(told: dict[str, Any]) -> list[str]:
 
 def lines(told: dict[str, Any]) -> list[Line]:
     """The status for a person: a table, the last taps, one next step."""
-    state, mood = _STATES[told["state"]]
+    state, mood = _state(told)
     head = f"{told['role']} {told['name']}, {told['software']}, up {age(told['uptime_s'])}: "
     shown: list[Line] = [(Piece(head), Piece(state, mood))]
     shown += [(Piece(f"  {label:<21}"), *pieces) for label, pieces in _rows(told)]

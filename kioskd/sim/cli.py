@@ -12,8 +12,10 @@ from pathlib import Path
 from kioskd.config import load_yaml
 from kioskd.errors import KioskError, NoCard
 from kioskd.gp.apdu import INS
+from kioskd.gp.isd import DES_TYPE
 from kioskd.sim import run_cli
 from kioskd.virtual.card import Tear, VirtualCard
+from kioskd.virtual.card_memory import StoredSet
 from kioskd.virtual.card_options import CardOptions
 from kioskd.virtual.pcscd import PrivatePcscd
 from kioskd.virtual.vpcd import CardInReader, Pace
@@ -127,6 +129,10 @@ def _tear(hand: CardInReader, when: Tear, name: str) -> None:
     print(f"the card will lose power once {when.value} the next {name.replace('_', ' ')}")
 
 
+def _kind(one: StoredSet) -> str:
+    return "3DES" if one.kind == DES_TYPE else f"AES-{8 * len(one.enc)}"
+
+
 def state(card: VirtualCard) -> list[str]:
     """The card's memory for a person: no key value."""
     memory = card.memory
@@ -135,5 +141,5 @@ def state(card: VirtualCard) -> list[str]:
         "  KVN   keys         tries left   sequence",
     ]
     for one in memory.sets:
-        lines.append(f"  {one.kvn:02X}    AES-{8 * len(one.enc)}      {one.tries:>10} {one.sequence:>10}")
+        lines.append(f"  {one.kvn:02X}    {_kind(one):<13}{one.tries:>10} {one.sequence:>10}")
     return lines
