@@ -129,6 +129,23 @@ def test_one_terminal_alone_cannot_have_a_card_refused() -> None:
     world.assert_finished(2)
 
 
+def test_one_terminal_alone_cannot_have_a_card_refused_by_many_taps_at_the_same_moment() -> None:
+    """Each of them reads the count before any of the others has added to it."""
+
+    class Liar(Kiosk):
+        def transmit(self, script: Script, command: bytes) -> bytes | None:
+            return b"\x90\x00" if command[1] == INS.INITIALIZE_UPDATE else Kiosk.transmit(self, script, command)
+
+    world = issued(BURNS["replace"])
+    talks = [talk(Liar(world, "thief")) for _ in range(16)]
+    while [one for one in talks if one.step()]:
+        pass
+    assert len([one for one in world.log if isinstance(one, Greeted) and one.terminal == "thief"]) == 16
+    assert tap(Liar(world, "thief")) == "tries-kept"
+    assert honest_tap(world) == "done"
+    world.assert_finished(2)
+
+
 def test_a_success_and_the_operators_word_begin_the_count_anew() -> None:
     world = issued(BURNS["replace"])
     for number in range(20):
