@@ -111,8 +111,8 @@ def _declined(profile: Profile, state: CardState, intent: Intent, told: _Told) -
     if told.keys is None or state.registered is None:
         return False
     left = {one.kvn for one in state.masters} - {intent.put_kvn, *intent.deletes}
-    known = left | {intent.opened.kvn} | {entry.kvn for entry in state.registered.bystanders}
-    return all(entry.kvn in known for entry in told.keys)
+    ours = left | {intent.opened.kvn}
+    return all(entry.kvn in ours or entry in state.registered.bystanders for entry in told.keys)
 
 
 def _told(profile: Profile, intent: Intent, acts: list[Act], plain: list[ResponseAPDU | None]) -> _Told:
