@@ -88,7 +88,7 @@ _TAPS = (
         "K202",
         Severity.NOTICE,
         "This card cannot be used here.",
-        "No Issuer Security Domain answered SELECT.",
+        "No Issuer Security Domain answered SELECT: another kind of card, or one that was never initialised.",
         "Check that it is one of our cards.",
     ),
     Outcome(

@@ -49,6 +49,7 @@ class Quirk:
 
 
 HABIT = "tests/cards/test_habits.py"
+REPORTS = "tests/cards/test_reports.py"
 QUIRKS = (
     Quirk("PUT KEY 6A80 for one AES layout", "1", "the other layout once, never a third time; what worked is kept", f"{HABIT}::test_a_layout_that_is_refused_is_followed_by_the_other_which_is_remembered"),
     Quirk("both layouts refused", "1", "the card is set aside", f"{HABIT}::test_a_card_that_refuses_both_layouts_is_not_tried_a_third_time"),
@@ -81,6 +82,11 @@ QUIRKS = (
     Quirk("3DES sets, takes AES sets as well", "6", "`migrates`: a replacement puts an AES set, the answer to INITIALIZE UPDATE says which protocol", "tests/rekey/test_migration.py::test_a_replacement_puts_an_aes_set_and_the_card_speaks_scp03_with_it"),
     Quirk("AES keys over SCP02 6A80", "22", "both layouts once, then a 3DES set of the new generation in the same tap (K106)", "tests/rekey/test_migration.py::test_a_card_that_refuses_aes_keys_gets_a_3des_set_of_the_new_generation_in_the_same_tap"),
     Quirk("a set keeps its type in place", "1, 2", "the first AES set is put delete-first, whatever the order", "tests/rekey/test_migration.py::test_a_card_that_renumbers_is_migrated_by_one_script_which_deletes_first"),
+    Quirk("PUT KEY with P1=00 where the number is taken 6A80", "3", "P1 names the set that goes, as the key information has it; 00 for a new one", f"{REPORTS}::test_put_key_names_the_set_that_it_takes_the_place_of_and_none_for_a_new_one"),
+    Quirk("three different keys failed", "7", "ENC, MAC and DEK always differ", f"{REPORTS}::test_the_three_keys_of_a_set_differ_so_that_one_taken_for_another_is_seen"),
+    Quirk("a forced protocol or level 6982", "12", "protocol, i and level come from the answer and the profile, which must agree before a session is opened", "tests/gp/test_host_against_card.py::test_a_level_that_i_does_not_promise_is_refused"),
+    Quirk("a card that was never initialised 6A82", "17", "K202, nothing is tried", f"{REPORTS}::test_a_card_without_a_security_domain_such_as_one_never_initialised_is_told_so"),
+    Quirk("keys lost or half written", "27, 28", "written down before it is sent; the next tap goes on", "tests/cards/test_cuts.py::test_a_cut_anywhere_is_repaired_by_the_next_taps"),
     Quirk("garbage answers", "-", "every tap ends in an outcome, within the budget", "tests/cards/test_garbage.py::test_a_garbage_card_ends_every_tap_in_an_outcome_within_the_budget"),
     Quirk("a planted key set", "-", "deleted under the KRK, or the case stays open", "tests/cards/test_cuts.py::test_a_planted_key_set_is_found_and_removed_or_the_case_stays_open"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from tests.gp.figures import TALLY
 from tests.gp.many import COUNT
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
     """One line for each count that was made in this run."""
     if TALLY in config.stash:
         terminalreporter.write_line(str(config.stash[TALLY]))

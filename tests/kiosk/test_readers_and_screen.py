@@ -138,13 +138,15 @@ async def test_of_cards_that_come_and_go_while_one_is_being_finished_only_the_la
 
 
 async def test_a_card_that_left_while_the_one_before_was_being_finished_is_not_tapped(room: Room) -> None:
+    room.terminal.link_patience_s = 2.0  # the first tap outlasts the second card, on a busy machine too
     for _ in range(2):
         room.readers.insert("left", VirtualCard())
         await becomes(lambda: room.status.readers["left"] is ReaderState.CARD)
         room.readers.pull("left")
         await becomes(lambda: room.status.readers["left"] is ReaderState.EMPTY)
+    await becomes(lambda: len(room.taps) == 1, 15)
     await asyncio.sleep(0.2)
-    assert len(room.taps) == 1
+    assert (len(room.taps), room.status.under_way) == (1, 0)
 
 
 async def test_a_mute_card_is_said_to_be_unreadable(room: Room) -> None:
