@@ -294,7 +294,8 @@ def _acts(profile: Profile, plan: Plan, fields: tuple[KeyField, ...]) -> tuple[P
         # A card that cannot change a key version number keeps the old set, and one that takes no AES set has none:
         # the key information says so.
         migrates = plan.master is not None and plan.master.kind is not None and profile.response_mac
-        accept = _ANY if plan.replaces or migrates else _OK
+        renumbers = plan.replaces not in (0, plan.put_kvn)
+        accept = _ANY if renumbers or migrates else _OK
         acts.append((Act.PUT, put_key(KVN(plan.put_kvn), fields, plan.replaces), accept))
     locking = lock_command(profile, sealing=plan.seals) if plan.locks else None
     if locking is not None:

@@ -12,6 +12,7 @@ from kioskd.rekey.tries import budget, share
 from kioskd.rekey.wire import Script
 from kioskd.virtual.card_options import CardOptions
 from tests.cards.matrix import DES
+from tests.cards.test_habits import NO_DELETE
 from tests.rekey.test_attacks_by_cuts import cut_tap, points
 from tests.rekey.vaults import armed, issuing, rotating
 from tests.rekey.world import AttackedCard, Kiosk, World, deliver, honest_tap, talk, tap
@@ -186,6 +187,29 @@ def test_a_set_whose_tries_must_be_kept_is_put_again_instead_of_proven() -> None
     assert honest_tap(world) == "done"
     last = world.state.last
     assert last is not None and last.purpose is Purpose.REPLACE
+    world.assert_finished(2)
+
+
+def test_a_set_whose_place_a_new_one_does_not_take_is_not_greeted_behind_the_failed_put_key() -> None:
+    """The old content would count each of these, and the host believes that a set put again starts anew."""
+    profile, options = NO_DELETE
+    options = replace(options, tries=TRIES, greeting_burns=True)
+    world = issued((replace(profile, greeting_tries=TRIES), options))
+    slot = world.profile.master_kvn(2)
+
+    class Worn(Kiosk):
+        """PUT KEY fails once the new set is there, and the card is pulled at the end of each script."""
+
+        def transmit(self, script: Script, command: bytes) -> bytes | None:
+            if command[1] == INS.PUT_KEY and slot in world.card.kvns:
+                world.card.fails_at, world.card.fails_with = frozenset((world.card.count,)), 0x6581
+            raw = Kiosk.transmit(self, script, command)
+            return None if script.number and script.steps[-1].command == command else raw
+
+    for number in range(3 * TRIES):
+        tap(Worn(world, f"k{number % 8}"))
+        assert fewest(world) >= TRIES - budget(world.profile), number
+    assert honest_tap(world) == "done"
     world.assert_finished(2)
 
 
