@@ -112,7 +112,7 @@ _TAPS = (
         "K205",
         Severity.FAULT,
         "This card cannot be used here.",
-        "The card gives no usable unique id (absent, all zero, or all FF).",
+        "The card gives no usable unique id (absent, all zero, all FF, or another card's).",
         "Set the card aside.",
     ),
     Outcome(

@@ -53,11 +53,11 @@ async def converse(office: Office, terminal: str, role: str, tap: Tap, line: Ter
     answerer = Answerer(office, terminal, tap.head.tap, line=line)
     try:
         facts = await drive(identify(tap.answers, domains(*office.profiles)), answerer.answer)
-        known = await office.store.find((facts.card, *facts.aliases))
+        known = await _known(office, facts)
         if known is None:
             facts = await drive(further_ids(facts), answerer.answer)
             if tap.purpose != "issue":  # a new card may share one of these with another of its batch
-                known = await office.store.find(facts.aliases)
+                known = await _known(office, facts)
         tell(CARD=card_hash(str(known or facts.card)))
         if tap.purpose == "issue":
             return await _issue(answerer, facts, known, tap.atr)
@@ -69,6 +69,31 @@ async def converse(office: Office, terminal: str, role: str, tap: Tap, line: Ter
         raise
     finally:
         await answerer.close()
+
+
+async def _known(office: Office, facts: Facts) -> CardId | None:
+    """The card on record that has one of these ids; `TapEnds` where the id that counts is another card's.
+
+    Cards may share one of their ids with others of their batch: one that differs in another id is another card.
+    """
+    ids = (facts.card, *facts.aliases)
+    for one in ids:
+        known = await office.store.find((one,))
+        if known is None or (known != one and await _differs(office, known, ids)):
+            continue
+        return known
+    if len(ids) > 1 and await office.store.find((facts.card,)) is not None:
+        raise TapEnds("no-card-id", f"{facts.card} is an id of another card, too")
+    return None
+
+
+async def _differs(office: Office, known: CardId, ids: tuple[CardId, ...]) -> bool:
+    """Whether the card on record has an id of the same kind as one of these, and of another value."""
+    registered = fold(await office.store.records(known)).registered
+    if registered is None:
+        return False
+    theirs = {one.kind: one for one in (*registered.aliases, registered.card)}
+    return any(theirs.get(one.kind, one) != one for one in ids)
 
 
 async def _replace(answerer: Answerer, facts: Facts, known: CardId | None, atr: bytes) -> str:

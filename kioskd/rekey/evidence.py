@@ -82,7 +82,7 @@ def judge(
         told=None if subject.profile.response_mac else told.keys,
         refused_put=told.refused_put,
         opened=bool(answers) and answers[0] is not None and answers[0].ok,
-        declined=_declined(subject.profile, intent, told),
+        declined=_declined(subject.profile, state, intent, told),
     )
 
 
@@ -97,17 +97,22 @@ class _Told:
     put_failed: bool = False
 
 
-def _declined(profile: Profile, intent: Intent, told: _Told) -> bool:
+def _declined(profile: Profile, state: CardState, intent: Intent, told: _Told) -> bool:
     """Whether the card has had an AES set and has not taken it.
 
     With response MACs that is proven: both chains of SCP02, of commands and of answers, go through PUT KEY to the key
-    information that follows, and that does not name the set.
+    information that follows, and that does not name the set. If it names one that nobody knows, that one may have been
+    in the way: somebody with the old master set could fill the card and have it refuse AES keys.
     """
     if not told.put_failed or intent.master is None or intent.master.kind is None:
         return False
     if not profile.response_mac:
         return True
-    return told.keys is not None and all(entry.kvn != intent.put_kvn for entry in told.keys)
+    if told.keys is None or state.registered is None:
+        return False
+    left = {one.kvn for one in state.masters} - {intent.put_kvn, *intent.deletes}
+    ours = left | {intent.opened.kvn}
+    return all(entry.kvn in ours or entry in state.registered.bystanders for entry in told.keys)
 
 
 def _told(profile: Profile, intent: Intent, acts: list[Act], plain: list[ResponseAPDU | None]) -> _Told:

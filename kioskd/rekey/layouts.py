@@ -2,7 +2,7 @@
 
 from kioskd.rekey.labels import KeyKind
 from kioskd.rekey.migration import declined
-from kioskd.rekey.records import CardState, Intent, Purpose, Receipt
+from kioskd.rekey.records import CardState, Found, Intent, Purpose, Receipt
 
 BOTH_LAYOUTS = 2
 
@@ -13,7 +13,7 @@ def with_length(state: CardState, kind: KeyKind | None, wanted: bool) -> bool:
     `kind`: of a set that a migration puts; None: of the card's own.
     """
     tried = [(one, state.found.get(one.number)) for one in state.intents if one.put_kvn and _kind_of(one) == kind]
-    taken = [one for one, found in tried if found and found.receipt in (Receipt.MATCH, Receipt.TOLD)]
+    taken = [one for one, found in tried if _is_taken(state, one, found)]
     if taken:
         return taken[-1].with_length
     if kind is not None:
@@ -29,6 +29,19 @@ def refused_layouts(state: CardState) -> frozenset[bool]:
     numbers = {number for number, found in state.found.items() if found.refused_put}
     station = (Purpose.ISSUE_MASTER, Purpose.ISSUE_KRK)
     return frozenset(one.with_length for one in state.intents if one.number in numbers and one.purpose in station)
+
+
+def _is_taken(state: CardState, intent: Intent, found: Found | None) -> bool:
+    """Whether the card has taken a script's set, in that script's layout.
+
+    What a card without response MAC is said to have taken counts for its own kind, whose layout the station proved. For
+    the sets of a migration one lie would have it sent the wrong layout for ever: there the card's cryptogram counts.
+    """
+    if found is not None and found.receipt is Receipt.MATCH:
+        return True
+    if _kind_of(intent) is not None:
+        return any(one.proven_master == intent.master for one in state.found.values())
+    return found is not None and found.receipt is Receipt.TOLD
 
 
 def _kind_of(intent: Intent) -> KeyKind | None:

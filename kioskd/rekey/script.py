@@ -125,9 +125,8 @@ def greet(desk: Desk, state: CardState, *kvns: int) -> Conversation[Opened]:
     profile = desk.subject.profile
     allowed = [kvn for kvn in kvns if allows(profile, state, kvn, desk.kiosk)]
     if not allowed:
-        raise TapEnds(
-            "tries-kept", f"KVN {kvns[-1]:02X}: {spent(state, kvns[-1])} INITIALIZE UPDATEs without a session"
-        )
+        count = spent(profile, state, kvns[-1])
+        raise TapEnds("tries-kept", f"KVN {kvns[-1]:02X}: {count} INITIALIZE UPDATEs without a session")
     for kvn in allowed[:-1]:
         greeting, response = yield from _greeted(desk, state, kvn)
         if response.sw != SW.REFERENCED_DATA_NOT_FOUND:
@@ -269,7 +268,8 @@ def _check_tries(profile: Profile, state: CardState, plan: Plan, opened: int) ->
     """`TapEnds` if a greeting at the script's end could block a set that this script neither opens nor puts."""
     for kvn in plan.greets:
         if kvn not in (opened, plan.put_kvn) and not allows(profile, state, kvn):
-            raise TapEnds("tries-kept", f"KVN {kvn:02X}: {spent(state, kvn)} INITIALIZE UPDATEs without a session")
+            count = spent(profile, state, kvn)
+            raise TapEnds("tries-kept", f"KVN {kvn:02X}: {count} INITIALIZE UPDATEs without a session")
 
 
 Planned = tuple[Act, CommandAPDU, tuple[int, ...]]
@@ -294,7 +294,8 @@ def _acts(profile: Profile, plan: Plan, fields: tuple[KeyField, ...]) -> tuple[P
         # A card that cannot change a key version number keeps the old set, and one that takes no AES set has none:
         # the key information says so.
         migrates = plan.master is not None and plan.master.kind is not None and profile.response_mac
-        accept = _ANY if plan.replaces or migrates else _OK
+        renumbers = plan.replaces not in (0, plan.put_kvn)
+        accept = _ANY if renumbers or migrates else _OK
         acts.append((Act.PUT, put_key(KVN(plan.put_kvn), fields, plan.replaces), accept))
     locking = lock_command(profile, sealing=plan.seals) if plan.locks else None
     if locking is not None:

@@ -12,6 +12,7 @@ from kioskd.rekey.tries import budget, share
 from kioskd.rekey.wire import Script
 from kioskd.virtual.card_options import CardOptions
 from tests.cards.matrix import DES
+from tests.cards.test_habits import NO_DELETE
 from tests.rekey.test_attacks_by_cuts import cut_tap, points
 from tests.rekey.vaults import armed, issuing, rotating
 from tests.rekey.world import AttackedCard, Kiosk, World, deliver, honest_tap, talk, tap
@@ -129,6 +130,23 @@ def test_one_terminal_alone_cannot_have_a_card_refused() -> None:
     world.assert_finished(2)
 
 
+def test_one_terminal_alone_cannot_have_a_card_refused_by_many_taps_at_the_same_moment() -> None:
+    """Each of them reads the count before any of the others has added to it."""
+
+    class Liar(Kiosk):
+        def transmit(self, script: Script, command: bytes) -> bytes | None:
+            return b"\x90\x00" if command[1] == INS.INITIALIZE_UPDATE else Kiosk.transmit(self, script, command)
+
+    world = issued(BURNS["replace"])
+    talks = [talk(Liar(world, "thief")) for _ in range(16)]
+    while [one for one in talks if one.step()]:
+        pass
+    assert len([one for one in world.log if isinstance(one, Greeted) and one.terminal == "thief"]) == 16
+    assert tap(Liar(world, "thief")) == "tries-kept"
+    assert honest_tap(world) == "done"
+    world.assert_finished(2)
+
+
 def test_a_success_and_the_operators_word_begin_the_count_anew() -> None:
     world = issued(BURNS["replace"])
     for number in range(20):
@@ -169,6 +187,29 @@ def test_a_set_whose_tries_must_be_kept_is_put_again_instead_of_proven() -> None
     assert honest_tap(world) == "done"
     last = world.state.last
     assert last is not None and last.purpose is Purpose.REPLACE
+    world.assert_finished(2)
+
+
+def test_a_set_whose_place_a_new_one_does_not_take_is_not_greeted_behind_the_failed_put_key() -> None:
+    """The old content would count each of these, and the host believes that a set put again starts anew."""
+    profile, options = NO_DELETE
+    options = replace(options, tries=TRIES, greeting_burns=True)
+    world = issued((replace(profile, greeting_tries=TRIES), options))
+    slot = world.profile.master_kvn(2)
+
+    class Worn(Kiosk):
+        """PUT KEY fails once the new set is there, and the card is pulled at the end of each script."""
+
+        def transmit(self, script: Script, command: bytes) -> bytes | None:
+            if command[1] == INS.PUT_KEY and slot in world.card.kvns:
+                world.card.fails_at, world.card.fails_with = frozenset((world.card.count,)), 0x6581
+            raw = Kiosk.transmit(self, script, command)
+            return None if script.number and script.steps[-1].command == command else raw
+
+    for number in range(3 * TRIES):
+        tap(Worn(world, f"k{number % 8}"))
+        assert fewest(world) >= TRIES - budget(world.profile), number
+    assert honest_tap(world) == "done"
     world.assert_finished(2)
 
 

@@ -297,7 +297,7 @@ class TapRun:
         if self.server_dead or world.state.store_epoch:
             return  # a store that was put back has forgotten some: that is what the other half is for
         for one in ours:
-            if self.scenario.options.tries - one.tries > spent(world.state, one.kvn):
+            if self.scenario.options.tries - one.tries > spent(self.scenario.profile, world.state, one.kvn):
                 self.wrong.append(f"KVN {one.kvn:02X} was greeted more often than is on record")
 
     def _written_down(self, script: Script) -> None:

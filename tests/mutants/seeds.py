@@ -224,8 +224,9 @@ SEEDS = (
     Mutant(
         "a refusal of AES keys believed without MAC",
         "rekey/evidence.py",
-        "    if not profile.response_mac:\n        return True\n    return told.keys is not None and all(",
-        "    return told.keys is None or all(",
+        "    if not profile.response_mac:\n        return True\n"
+        "    if told.keys is None or state.registered is None:\n        return False\n",
+        "    if told.keys is None or state.registered is None:\n        return True\n",
         f"{ON_MIGRATION}::test_a_terminal_that_says_no_where_the_card_has_macs_never_gets_it_a_3des_set",
     ),
     Mutant(
