@@ -27,6 +27,7 @@ from kioskd.gp.cplc import CardId
 from kioskd.public_file import read_public, write_public
 from kioskd.rekey.bundle import Imported, in_words
 from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
+from kioskd.rekey.profile_choice import hidden
 from kioskd.virtual.custody import read_factory_file
 
 FACTORY_SET = "factory"
@@ -130,6 +131,8 @@ def _serve(config: AccessConfig, args: argparse.Namespace) -> None:
         identity(config)
         holdings, profiles = vault.holdings(), load_profiles(config.profiles)
         print(f"{args.config}: card profiles: {', '.join(one.name for one in profiles)}")
+        for name, before in hidden(profiles):
+            print(f"{args.config}: {name} is chosen for no new card: {before}, whose file comes before, takes all")
         print(f"{args.config}: {_enrolment(config)}")
         print(f"{args.config}: usable; issuing {_list(holdings.issuing)}, armed {_list(holdings.armed)}")
         return

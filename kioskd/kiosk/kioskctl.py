@@ -19,9 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"kioskctl {VERSION}")
-    parser.add_argument(
-        "--socket", type=Path, help=f"its status socket (default: as the named --config says, or {SOCKET})"
-    )
+    parser.add_argument("--socket", type=Path, help=f"its status socket (default: of --config, or {SOCKET})")
     parser.add_argument("--config", type=Path, help=f"names its socket; read where it does not run (default {CONFIG})")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (status_cli, watch_cli, acts_cli, selftest_cli, enrol_options):
@@ -40,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 2
     try:
         socket = args.socket or (socket_of(args.config) if args.config else SOCKET)
-        args.asking = Asking(socket, args.config or CONFIG, args.json)
+        args.config = args.config or CONFIG
+        args.asking = Asking(socket, args.config, args.json)
         return int(args.work(args))
     except KioskError as wrong:
         print(wrong, file=sys.stderr)

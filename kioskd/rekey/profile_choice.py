@@ -29,6 +29,25 @@ def of_facts(profiles: tuple[Profile, ...], facts: Facts, atr: bytes) -> Profile
     raise TapEnds("card-unfit", f"no profile matches: ATR {atr.hex().upper() or 'unknown'}, {spoken}")
 
 
+_NO_CARD = "00"
+"""As an answer to reset no card begins: how a file says that somebody has to choose its cards first."""
+
+
+def hidden(profiles: tuple[Profile, ...]) -> tuple[tuple[str, str], ...]:
+    """(profile, the earlier one that takes all of its cards): no new card is ever of it."""
+    found = []
+    for at, one in enumerate(profiles):
+        before = next((other for other in profiles[:at] if _takes_all(other.match, one.match)), None)
+        if before is not None:
+            found.append((one.name, before.name))
+    return tuple(found)
+
+
+def _takes_all(wide: Match, narrow: Match) -> bool:
+    atr = wide.atr in ("", narrow.atr) and narrow.atr != _NO_CARD
+    return atr and (not wide.scp or (wide.scp == narrow.scp and wide.i in (-1, narrow.i)))
+
+
 def fits(match: Match, facts: Facts, atr: bytes) -> bool:
     """Whether every word of the match is true of the card."""
     if match.atr and not re.match(match.atr, atr.hex().upper()):

@@ -56,3 +56,8 @@ async def test_the_operators_forgive_what_a_card_was_greeted_before(store: SqlSt
     assert spent(COUNTING, fold(await store.records(ONE)), 0x3E) == 0
     await store.append(ONE, Greeted(0x3E, "k1", 0), None)
     assert spent(COUNTING, fold(await store.records(ONE)), 0x3E) == 1
+
+
+async def test_of_a_card_that_was_never_greeted_nothing_is_forgiven_or_written(store: SqlStore) -> None:
+    assert await store.run(lambda connection: grant_tries(connection, ONE), BEGIN_WRITING) == 0
+    assert await store.records(ONE) == ()

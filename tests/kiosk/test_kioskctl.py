@@ -16,6 +16,7 @@ import pytest
 
 from kioskd.demo.stage import Stage
 from kioskd.kiosk.asking import Exit
+from kioskd.kiosk.kioskctl import main as kioskctl
 from kioskd.outcomes import outcome
 from kioskd.virtual.card import VirtualCard
 
@@ -125,6 +126,15 @@ def test_the_commands_that_look(kiosk: Place) -> None:
     unknown = kiosk.ctl("case", "00000000")
     assert (unknown.code, unknown.out) == (Exit.WRONG, "")
     assert unknown.err.count("\n") == 1 and unknown.err.startswith("No card here ")
+
+
+def test_a_configuration_that_is_named_says_where_the_socket_is(
+    kiosk: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kioskctl(["--config", str(kiosk.stage.folder / "kiosk.yaml"), "readers"]) == Exit.WELL
+    assert "Virtual PCD" in capsys.readouterr().out
+    assert kioskctl(["--config", "/nowhere.yaml", "readers"]) == Exit.WRONG
+    assert capsys.readouterr().err == "/nowhere.yaml: cannot be read: No such file or directory\n"
 
 
 def test_a_retry_says_whether_the_link_came_and_what_to_do_if_not(kiosk: Place) -> None:

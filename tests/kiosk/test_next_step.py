@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kioskd.kiosk.status_words import NOTHING, next_step
+from kioskd.kiosk.status_words import NOTHING, next_step, state_words
 from kioskd.outcomes import outcome
 from tests.kiosk.statuses import HEALTHY, READER
 
@@ -25,3 +25,9 @@ from tests.kiosk.statuses import HEALTHY, READER
 )
 def test_the_next_step_undoes_what_was_done(change: dict[str, Any], step: str) -> None:
     assert step in next_step({**HEALTHY, **change})
+
+
+def test_a_kiosk_whose_readers_are_closed_is_not_called_drained() -> None:
+    closed = {**HEALTHY, "state": "drained", "closed_readers": [READER]}
+    assert state_words(closed) == "every reader is closed: takes no card"
+    assert state_words({**HEALTHY, "state": "drained"}) == "drained: takes no card"

@@ -18,6 +18,7 @@ from kioskd.profile.cli import main
 from kioskd.rekey.facts import Facts
 from kioskd.rekey.probe import probed
 from kioskd.rekey.profile import FactoryHabit, Lock, Operation, Order, Profile
+from kioskd.rekey.profile_choice import hidden
 from kioskd.rekey.records import Registered
 from kioskd.virtual.card_options import CardOptions
 from tests.rekey.vaults import armed, issuing
@@ -35,6 +36,14 @@ def written(folder: Path, text: str) -> Path:
     file = folder / "card.yaml"
     file.write_text(text)
     return file
+
+
+def test_no_shipped_profile_is_hidden_behind_another() -> None:
+    profiles = load_profiles(str(SHIPPED[0].parent))
+    assert hidden(profiles) == ()
+    executive = next(one for one in profiles if one.lock is Lock.EXECUTIVE)
+    others = tuple(one for one in profiles if one is not executive)
+    assert hidden((*others, executive)) == ((executive.name, "gp-scp03-aes128"),)
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
