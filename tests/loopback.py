@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from kioskd.demo.stage import quiet_port
 from kioskd.edges.certificates import Issued, Role, create_ca, issue_client, issue_server
 from kioskd.edges.link import WebSocketLink, connect
 from kioskd.edges.link_server import Peer, ServerLink, serve_links
@@ -56,10 +56,8 @@ def client_side(house: House) -> ssl.SSLContext:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server((HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that no connection of another process takes meanwhile by chance."""
+    return quiet_port(HOST)
 
 
 @dataclass(slots=True)

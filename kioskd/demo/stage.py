@@ -3,6 +3,7 @@
 Every part is the real one, started by its own command line. Nothing outside the folder is touched.
 """
 
+import contextlib
 import secrets
 import socket
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from kioskd.virtual.vpcd import CardInReader, Mouth, Pace
 
 START_S = 20.0
 TAP_S = 60.0
+QUIET_PORTS = range(20_000, 32_000)
 SERVER_NAME = "access.demo"
 FACTORY_FILE = "".join(f"{name} {bytes(range(0x40, 0x50)).hex().upper()}\n" for name in ("ENC", "MAC", "DEK"))
 
@@ -47,7 +49,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.pcscd = PrivatePcscd(self.folder / "pcsc", self.readers)
-        self.port = _free_port()
+        self.port = quiet_port()
         self.roles = Roles(self.folder, self.pcscd.environment)
         self.custodians = Custodians(self.folder / "ceremony")
 
@@ -211,7 +213,9 @@ class Stage:
         return f"  file: {self.folder}/access.vault\n  passphrase: {self.folder}/access.pass\n"
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+def quiet_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on, below those that Linux gives to connections: it is free a moment later, too."""
+    while True:
+        port = secrets.choice(QUIET_PORTS)
+        with contextlib.suppress(OSError), socket.create_server((host, port)):
+            return port

@@ -1,7 +1,6 @@
 """A key management server that runs as a service, with certificates for everybody who speaks with it."""
 
 import asyncio
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from kioskd.edges.https import HttpsServer
 from kioskd.edges.tls import client_context
 from kioskd.kms.cli import main as kms
 from kioskd.private_file import write_private
+from tests.loopback import free_port
 
 PEOPLE = ("alice", "bob", "carol")
 HOST = "127.0.0.1"
@@ -31,8 +31,7 @@ class Service:
     def __post_init__(self) -> None:
         for name in ("log", "outbox"):
             (self.folder / name).mkdir(mode=0o700)
-        with socket.create_server((HOST, 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.roles = Roles(self.folder, {})
         create_ca(self.folder / "ca", "authority")
         issue_server(self.folder / "ca", "kms.example", ("kms.example", HOST), self.folder)

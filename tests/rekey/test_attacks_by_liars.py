@@ -94,7 +94,7 @@ def test_any_two_lies_about_a_card_with_a_planted_key_set_do_not_hide_it() -> No
 def test_any_two_lies_in_the_reports_of_a_station_count_no_card_falsely() -> None:
     identified = len(identify_steps(DEFAULT_PROFILE))
     count = answers_in(blank(), "issue")
-    assert count == identified + 13
+    assert count == identified + 16, "three of them its further ids"
     lies = [LIES[name] for name in ("another status word", "one bit", "the key information of before")]
     for one, other in itertools.combinations(range(identified, count), 2):
         for lie, second in itertools.product(lies, repeat=2):
