@@ -78,10 +78,10 @@ def test_cards_of_every_kind_are_issued_and_replaced(stage: Stage) -> None:
     cards["des-to-aes"] = card_of(stage, "des-to-aes", also_aes=True, **DES)
     for name, card in cards.items():
         assert stage.tap(stage.holder(card, "station"), "station")["outcome"] == "issued", name
-    use(stage, "07-executive")
+    use(stage, "30-executive")
     cards["executive"] = card_of(stage, "executive", executive=True)
     assert stage.tap(stage.holder(cards["executive"], "station"), "station")["outcome"] == "issued"
-    use(stage, "31-quarantined", "07-executive")
+    use(stage, "31-quarantined", "30-executive")
     cards["locked"] = card_of(stage, "locked")
     assert stage.tap(stage.holder(cards["locked"], "station"), "station")["outcome"] == "issued"
     assert cards["locked"].memory.life_cycle is LifeCycle.CARD_LOCKED

@@ -17,7 +17,7 @@ from kioskd.gp.keyinfo import KeyEntry, KeyInformation
 from kioskd.profile.cli import main
 from kioskd.rekey.facts import Facts
 from kioskd.rekey.probe import probed
-from kioskd.rekey.profile import FactoryHabit, Lock, Operation, Order, Profile
+from kioskd.rekey.profile import FactoryHabit, Lock, Match, Operation, Order, Profile
 from kioskd.rekey.profile_choice import hidden
 from kioskd.rekey.records import Registered
 from kioskd.virtual.card_options import CardOptions
@@ -43,6 +43,7 @@ def test_no_shipped_profile_is_hidden_behind_another() -> None:
     assert hidden(profiles) == ()
     executive = next(one for one in profiles if one.lock is Lock.EXECUTIVE)
     others = tuple(one for one in profiles if one is not executive)
+    executive = dataclasses.replace(executive, match=Match(scp=3))
     assert hidden((*others, executive)) == ((executive.name, "gp-scp03-aes128"),)
 
 
