@@ -377,10 +377,9 @@ def _check_readable(path: Path, key: str, text: str, absent: str = "") -> None:
     file = _check_absolute(path, key, text)
     try:
         file.read_bytes()
-    except FileNotFoundError as wrong:
-        raise _wrong(path, key, f"{file} cannot be read: {wrong.strerror}{absent}") from wrong
     except OSError as wrong:
-        raise _wrong(path, key, f"{file} cannot be read: {wrong.strerror}") from wrong
+        advice = absent if isinstance(wrong, FileNotFoundError) else ""
+        raise _wrong(path, key, f"{file} cannot be read: {wrong.strerror}{advice}") from wrong
 
 
 def _check_private(path: Path, key: str, text: str) -> None:

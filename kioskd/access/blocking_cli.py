@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from collections.abc import Callable
 
+from kioskd.access.campaign_cli import Work
 from kioskd.access.campaigns import in_store
 from kioskd.config import AccessConfig
 from kioskd.edges.store import blocked_cards, grant_tries, note
@@ -12,8 +13,6 @@ from kioskd.gp.cplc import CardId
 from kioskd.rekey.notices import Blocked
 
 LONGEST = 200
-
-Work = Callable[[AccessConfig, argparse.Namespace], None]
 
 
 def add_blocking_commands(command: Callable[[str, str, Work], argparse.ArgumentParser]) -> None:

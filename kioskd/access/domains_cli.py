@@ -4,14 +4,13 @@ import argparse
 import asyncio
 from collections.abc import Callable
 
+from kioskd.access.campaign_cli import Work
 from kioskd.access.campaigns import in_store
 from kioskd.config import AccessConfig
 from kioskd.edges.store import listed_cards
 from kioskd.gp.cplc import CardId
 from kioskd.gp.registry import SecurityDomain
 from kioskd.rekey.notices import Listed, ListEnd
-
-Work = Callable[[AccessConfig, argparse.Namespace], None]
 
 _ENDS = {
     ListEnd.WHOLE: "",

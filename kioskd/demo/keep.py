@@ -7,6 +7,7 @@ from collections.abc import Callable
 from kioskd.demo.roles import StageFailed
 from kioskd.demo.screen import Screen
 from kioskd.demo.stage import Stage
+from kioskd.gp.apdu import INS
 from kioskd.virtual.card import Tear, VirtualCard
 
 HELP = """
@@ -54,9 +55,12 @@ class Keeper:
             if word in ("quit", "exit"):
                 return
             try:
-                words.get(word, lambda: self._screen.line(HELP))()
+                words.get(word, lambda word=word: self._no_word(word))()
             except StageFailed as wrong:  # the house stands: somebody may have drained the kiosk from another shell
                 self._screen.line(f"{wrong}\nNext: status")
+
+    def _no_word(self, word: str) -> None:
+        self._screen.line(f"There is no word {word[:40]!r} here.{HELP}" if word else HELP)
 
     def _tap(self) -> None:
         tap = self._stage.tap(self._hand, "kiosk")
@@ -70,8 +74,11 @@ class Keeper:
 
     def _pull(self) -> None:
         self._leak()
-        self._card.tear(Tear.AFTER, 0xD8)
-        self._tap()
+        self._card.tear(Tear.AFTER, INS.PUT_KEY)
+        try:
+            self._tap()
+        finally:
+            self._card.stay()  # a tap that never came to PUT KEY has not pulled it
 
     def _audit(self) -> None:
         folder = self._stage.folder

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kioskd.demo.custodians import Custodians
-from kioskd.demo.roles import Roles
+from kioskd.demo.roles import Roles, StageFailed
 from kioskd.demo.softhsm import SoftHsm
 from kioskd.edges.certificates import Role, create_ca, issue_client, issue_server
 from kioskd.ports import KeptVault
@@ -163,7 +163,10 @@ class Stage:
     def tap(self, hand: CardInReader, terminal: str) -> dict[str, Any]:
         """Inserts the card, waits for the tap's end, and takes the card out; the tap as the status tells it."""
         before = self._tap_count(terminal)
-        hand.insert()
+        try:
+            hand.insert()
+        except OSError as wrong:
+            raise StageFailed("the reader is gone, for its pcscd has ended: quit, and begin anew") from wrong
         try:
             self.roles.until(lambda: self._tap_count(terminal) > before, f"no tap at the {terminal}", TAP_S)
         finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from kioskd.errors import BadConfiguration, JournalFailed
+from kioskd.version import written_by_another
 
 SCHEMA_VERSION = 1
 MOST_CARDS = 10_000
@@ -171,8 +172,7 @@ def _resize(connection: sqlite3.Connection, path: Path, wanted: int) -> None:
 def _content(connection: sqlite3.Connection) -> BatchContent:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != SCHEMA_VERSION:
-        advice = "install the kioskd again that wrote it"
-        raise ValueError(f"is of version {version}, this software knows {SCHEMA_VERSION}: {advice}")
+        raise ValueError(written_by_another(version, SCHEMA_VERSION))
     name, wanted = connection.execute("SELECT name, wanted FROM batch").fetchone()
     rows = (CardRow(*row) for row in connection.execute(_ROWS))
     return BatchContent(name, wanted, tuple(_typed(row) for row in rows))

@@ -19,6 +19,7 @@ from kioskd.ports import JournalFigures
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.wire import CardReport, End, Report, Script
 from kioskd.shape import from_plain, to_plain
+from kioskd.version import written_by_another
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -160,10 +161,7 @@ class SqliteJournal:
             if version == 0:
                 connection.executescript(_SCHEMA)
             elif version != SCHEMA_VERSION:
-                advice = "install the kioskd again that wrote it"
-                raise sqlite3.OperationalError(
-                    f"is of version {version}, this software knows {SCHEMA_VERSION}: {advice}"
-                )
+                raise sqlite3.OperationalError(written_by_another(version, SCHEMA_VERSION))
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise sqlite3.DatabaseError(f"is damaged: {found.splitlines()[0]}")

@@ -21,7 +21,7 @@ from kioskd.gp.cplc import CardId
 from kioskd.rekey.bundle import Campaign
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.notices import HandedBack, Listed, MoreTries, Restored
-from kioskd.rekey.records import RECORD_KINDS, Intent, Record, Registered, fold
+from kioskd.rekey.records import RECORD_KINDS, CardState, Intent, Record, Registered, fold
 from kioskd.shape import from_plain, to_plain
 
 T = TypeVar("T")
@@ -57,7 +57,6 @@ class SqlStore:
             self._connection = self._engine.connect()
             with self._connection.begin():
                 _make_tables(self._connection)
-                _make_index(self._connection)
         except (SQLAlchemyError, ImportError, ValueError) as wrong:
             # A URL may hold a password: only its scheme is told. Drivers that are not installed are ImportErrors.
             raise StoreFailed(f"store ({url.partition(':')[0]}): {_first_line(wrong)}") from wrong
@@ -208,6 +207,7 @@ def _make_tables(connection: sql.Connection) -> None:
         from kioskd.edges.store_versions import upgrade
 
         upgrade(connection, found or "before 0001")
+        _make_index(connection)
         log.info("the store was brought from version %s to %s", found or "before 0001", HEAD)
 
 
@@ -246,9 +246,7 @@ def mark_restored(connection: sql.Connection) -> tuple[int, int]:
 
 def hand_back(connection: sql.Connection, card: CardId, cryptogram: Cryptogram) -> bool:
     """Merges a cryptogram out of a terminal's journal; whether it was not here."""
-    wanted = sql.select(RECORDS.c.kind, RECORDS.c.body).where(RECORDS.c.card == str(card))
-    records = tuple(_record(kind, body) for kind, body in connection.execute(wanted))
-    if cryptogram in fold(records).krks:
+    if cryptogram in _state(connection, card).krks:
         return False
     _add(connection, card, HandedBack(cryptogram))
     return True
@@ -264,9 +262,7 @@ def grant_tries(connection: sql.Connection, card: CardId) -> int:
 
     Nothing is written where there are none.
     """
-    wanted = sql.select(RECORDS.c.kind, RECORDS.c.body).where(RECORDS.c.card == str(card))
-    rows = connection.execute(wanted.order_by(RECORDS.c.position))
-    state = fold(tuple(_record(kind, body) for kind, body in rows))
+    state = _state(connection, card)
     if state.greeted:
         _add(connection, card, MoreTries(state.next_number - 1))
     return len(state.greeted)
@@ -298,6 +294,12 @@ def _add(connection: sql.Connection, card: CardId, record: Record) -> str:
     connection.execute(_ADD_RECORD, row)
     index(connection, card, record)
     return body
+
+
+def _state(connection: sql.Connection, card: CardId) -> CardState:
+    """A card's records, folded."""
+    rows = connection.execute(_FIND_RECORDS, {"card": str(card)})
+    return fold(tuple(_record(kind, body) for kind, body in rows))
 
 
 def _make_index(connection: sql.Connection) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from kioskd.edges.tables import HEAD
 from kioskd.errors import StoreFailed
+from kioskd.version import written_by_another
 
 REVISIONS = Path(__file__).parent / "store_revisions"
 
@@ -20,5 +21,5 @@ def upgrade(connection: Connection, found: str, revisions: Path = REVISIONS) -> 
     try:
         command.upgrade(config, "head")
     except CommandError as wrong:
-        advice = "install the kioskd again that wrote it, or put back the backup from before it"
-        raise StoreFailed(f"the store is of version {found}, this software knows {HEAD}: {advice}") from wrong
+        advice = "or put back the backup from before it"
+        raise StoreFailed(f"the store {written_by_another(found, HEAD)}, {advice}") from wrong

@@ -58,10 +58,13 @@ def state_words(told: dict[str, Any]) -> str:
 
 
 def _state(told: dict[str, Any]) -> tuple[str, Mood]:
-    closed = told["readers"].keys() <= set(told["closed_readers"])
-    if told["state"] == "drained" and closed:
+    if told["state"] == "drained" and _all_closed(told):
         return ("every reader is closed: takes no card", Mood.LOOK)
     return _STATES[told["state"]]
+
+
+def _all_closed(told: dict[str, Any]) -> bool:
+    return bool(told["readers"].keys() <= set(told["closed_readers"]))
 
 
 def table(told: dict[str, Any]) -> list[str]:
@@ -100,7 +103,7 @@ def next_step(told: dict[str, Any]) -> str:
         return "Renew this terminal's certificate: it has ended."
     if not told["link"]["connected"]:
         return outcome(told["link"]["problem"] or "server-down").advice
-    if told["readers"].keys() <= set(told["closed_readers"]):
+    if _all_closed(told):
         return "When the work at the readers is done: kioskctl readers open NAME."
     if told["state"] == "drained":
         return outcome("drained").advice

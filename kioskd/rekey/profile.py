@@ -181,7 +181,7 @@ class Profile:
         if not self.deletes:
             return "migrates: a key set keeps its type when another takes its place, so the card needs DELETE of keys"
         if self.lock is Lock.EXECUTIVE:
-            return "migrates: no vault sends an unlock key over SCP02, so the executive would stay shut"
+            return "migrates: not with the executive lock, which nobody has tried on cards of two kinds of sets"
         return self.migrates.impossible()
 
     @property

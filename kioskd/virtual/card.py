@@ -132,6 +132,10 @@ class VirtualCard:
         """Plans to lose power once: at the command after the next `skip` ones with that instruction (None: any)."""
         self._tear = (when, ins, skip)
 
+    def stay(self) -> None:
+        """Forgets a planned loss of power that has not come."""
+        self._tear = None
+
     def transmit(self, raw: bytes) -> bytes:
         """The answer to one raw command."""
         torn = self._due(raw)

@@ -42,5 +42,6 @@ def test_the_demo_ends_with_the_proof_and_goes_on_at_a_word(tmp_path_factory: py
     assert "2 round trips before the card is done, 1 to report" in story
     assert re.findall(r"K\d{3}", kept.split("kiosk kiosk,")[0]) == ["K102", "K201", "K100"]
     assert "[ 33 master ]" in kept
+    assert "There is no word 'nonsense' here." in kept
     assert told.stderr == ""
     assert list(tmp_path.iterdir()) == []

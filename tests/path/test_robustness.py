@@ -12,6 +12,7 @@ import pytest
 
 from kioskd.terminal.uplink import ANSWER_S
 from kioskd.virtual.card import VirtualCard
+from tests.between import Between
 from tests.path.scene import AFTER, BEFORE, KRK, Scene, configured
 from tests.path.test_outages import AUTHENTICATE, DELETE, GREETING, PUT, STEPS, at
 from tests.soak.crowd import Crowd
@@ -26,22 +27,12 @@ GARBAGE = bytes(range(7, 207)) + b"\x90\x00"
 
 
 @dataclass
-class Strange:
+class Strange(Between):
     """A good card but for one answer, which something on the way replaces; it counts the commands that it got."""
 
-    card: VirtualCard
     step: int = -1
     says: bytes = b""
     got: list[bytes] = field(default_factory=list)
-
-    @property
-    def atr(self) -> bytes:
-        """The card's."""
-        return self.card.atr
-
-    def reset(self) -> None:
-        """The card's."""
-        self.card.reset()
 
     def transmit(self, raw: bytes) -> bytes:
         """The card's answer, or the strange one."""

@@ -108,7 +108,7 @@ def test_a_profile_whose_cards_cannot_be_finished_is_refused(
         (f"{DES_CARD}migrates: {{level: 0x03}}", "migrates.level: 03"),
         (f"{DES_CARD}migrates: {{i: 0x20, level: 0x33}}", "i=20 has no level 33"),
         (f"{DES_CARD}deletes: false\nmigrates: {{}}", "needs DELETE of keys"),
-        (f"{DES_CARD}lock: executive\nmigrates: {{}}", "unlock key over SCP02"),
+        (f"{DES_CARD}lock: executive\nmigrates: {{}}", "not with the executive lock"),
         ("- 1", "card.yaml"),
         ("{", "line"),
     ],

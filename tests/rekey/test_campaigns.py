@@ -173,7 +173,8 @@ async def test_the_index_says_what_a_card_holds_and_which_epoch_it_relies_on(iss
 async def test_the_index_of_an_older_store_is_made_from_its_records(issued_card: MakeRig, tmp_path: Path) -> None:
     rig = await begun(issued_card())
     before = await change(rig, lambda connection: (issued_cards(connection), open_cases(connection, (1,))))
-    await change(rig, lambda connection: connection.exec_driver_sql("DELETE FROM cards"))
+    await change(rig, lambda connection: connection.exec_driver_sql("DROP TABLE cards"))
+    await change(rig, lambda connection: connection.exec_driver_sql("DROP TABLE alembic_version"))
     (file,) = tmp_path.glob("issued-*/access.db")
     again = SqlStore(f"sqlite:///{file}")
     assert await again.run(lambda connection: (issued_cards(connection), open_cases(connection, (1,)))) == before

@@ -15,6 +15,7 @@ from kioskd.demo.roles import StageFailed
 from kioskd.gp.apdu import INS
 from kioskd.virtual.card import Tear, VirtualCard
 from kioskd.virtual.vpcd import CardInReader
+from tests.between import Between
 from tests.stack.boundaries import FILL, Plan
 from tests.stack.cases import SERVER, TERMINAL, Case, Kind
 from tests.stack.cutter import Cut
@@ -109,20 +110,10 @@ def at_command(number: int, act: Callable[[], object]) -> Callable[[bytes], None
 
 
 @dataclass
-class Liar:
+class Liar(Between):
     """A good card whose first cryptogram is bent on its way: the server takes it for a wrong key."""
 
-    card: VirtualCard
     bent: bool = False
-
-    @property
-    def atr(self) -> bytes:
-        """The card's."""
-        return self.card.atr
-
-    def reset(self) -> None:
-        """The card's."""
-        self.card.reset()
 
     def transmit(self, raw: bytes) -> bytes:
         """The card's answer; the first to INITIALIZE UPDATE with its last bit changed."""
