@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kioskd.access.blocking_cli import add_blocking_commands
+from kioskd.access.blocking_cli import A_CARD, add_blocking_commands
 from kioskd.access.campaign_cli import Work, add_campaign_commands
 from kioskd.access.campaigns import in_store, take_in
 from kioskd.access.domains_cli import add_domains_command
@@ -18,11 +18,13 @@ from kioskd.access.serve import identity, serve
 from kioskd.access.vaults import create_vault, open_vault
 from kioskd.command_line import add_command, run_command
 from kioskd.config import AccessConfig, load_access
+from kioskd.edges.campaigns import Connection
+from kioskd.edges.card_names import card_named
 from kioskd.edges.local_http import ask_local
 from kioskd.edges.profile_file import load_profiles
 from kioskd.edges.store import clear_charges
 from kioskd.edges.systemd import set_up_log
-from kioskd.errors import BadBundle, UsedBefore
+from kioskd.errors import BadBundle, BadConfiguration, UsedBefore
 from kioskd.gp.cplc import CardId
 from kioskd.public_file import read_public, write_public
 from kioskd.rekey.bundle import Imported, in_words
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--check", action="store_true", help="only say whether the configuration and the vault are usable")
     clear = command("clear", "forgive a terminal its wrong cryptograms with a card (K408)", _clear)
     clear.add_argument("terminal", help="the name in its certificate")
-    clear.add_argument("card", help="the card's id, such as cplc:4790... from the log")
+    clear.add_argument("card", help=A_CARD)
     status = command("status", "what the running server says of itself", _status)
     status.add_argument("--json", action="store_true", help="for programs")
     return parser
@@ -148,8 +150,13 @@ def _enrolment(config: AccessConfig) -> str:
 
 
 def _clear(config: AccessConfig, args: argparse.Namespace) -> None:
-    card = CardId.parse(args.card)
-    count = asyncio.run(in_store(config, lambda connection: clear_charges(connection, args.terminal, card)))
+    def work(connection: Connection) -> tuple[CardId, int]:
+        card = card_named(connection, args.card)
+        return card, clear_charges(connection, args.terminal, card)
+
+    card, count = asyncio.run(in_store(config, work))
+    if not count:
+        raise BadConfiguration(f"{args.terminal} has no wrong cryptogram with {card}: nothing to forgive")
     print(f"{args.terminal} had {count} wrong cryptograms with {card}; they are forgiven.")
 
 

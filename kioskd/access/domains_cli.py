@@ -4,9 +4,12 @@ import argparse
 import asyncio
 from collections.abc import Callable
 
+from kioskd.access.blocking_cli import A_CARD
 from kioskd.access.campaign_cli import Work
 from kioskd.access.campaigns import in_store
 from kioskd.config import AccessConfig
+from kioskd.edges.campaigns import Connection
+from kioskd.edges.card_names import card_named
 from kioskd.edges.store import listed_cards
 from kioskd.gp.cplc import CardId
 from kioskd.gp.registry import SecurityDomain
@@ -25,15 +28,15 @@ def add_domains_command(command: Callable[[str, str, Work], argparse.ArgumentPar
     made = command(
         "domains", "which security domains of others the cards named (`list_domains` of a profile)", _domains
     )
-    made.add_argument(
-        "card", nargs="?", help="one card's id, such as cplc:4790...; without it: every card that has some"
-    )
+    made.add_argument("card", nargs="?", help=f"{A_CARD}; without it: every card that has some")
 
 
 def _domains(config: AccessConfig, args: argparse.Namespace) -> None:
-    wanted = CardId.parse(args.card) if args.card is not None else None
-    cards = asyncio.run(in_store(config, lambda connection: listed_cards(connection, wanted)))
-    shown = [(card, listed) for card, listed in cards if wanted is not None or lines_of(listed)]
+    def work(connection: Connection) -> tuple[tuple[CardId, Listed], ...]:
+        return listed_cards(connection, card_named(connection, args.card) if args.card is not None else None)
+
+    cards = asyncio.run(in_store(config, work))
+    shown = [(card, listed) for card, listed in cards if args.card is not None or lines_of(listed)]
     for card, listed in shown:
         print(card)
         for line in lines_of(listed) or ["  no security domain besides the issuer's"]:

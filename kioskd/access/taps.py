@@ -58,6 +58,8 @@ async def converse(office: Office, terminal: str, role: str, tap: Tap, line: Ter
             facts = await drive(further_ids(facts), answerer.answer)
             if tap.purpose != "issue":  # a new card may share one of these with another of its batch
                 known = await _known(office, facts)
+            if known is None:
+                await _check_ids(office, facts.aliases)
         tell(CARD=card_hash(str(known or facts.card)))
         if tap.purpose == "issue":
             return await _issue(answerer, facts, known, tap.atr)
@@ -86,6 +88,14 @@ async def _known(office: Office, facts: Facts) -> CardId | None:
     if taken:
         raise TapEnds("no-card-id", f"{facts.card} is an id of another card, too")
     return None
+
+
+async def _check_ids(office: Office, aliases: tuple[CardId, ...]) -> None:
+    """`TapEnds` for a card that is not on record, and one of whose further ids the operators have had refused."""
+    for one in aliases:
+        blocked = fold(await office.store.records(one)).blocked
+        if blocked:
+            raise TapEnds("card-blocked", f"{one}: {blocked}")
 
 
 async def _differs(office: Office, known: CardId, ids: tuple[CardId, ...]) -> bool:

@@ -7,13 +7,15 @@ from typing import cast
 
 import pytest
 
-from kioskd.edges.campaigns import arm
+from kioskd.edges.campaigns import Connection, arm
+from kioskd.edges.card_names import card_named
 from kioskd.edges.journal import SqliteJournal
-from kioskd.edges.store import BEGIN_WRITING, SqlStore
+from kioskd.edges.store import BEGIN_WRITING, SqlStore, note
 from kioskd.gp.apdu import INS
 from kioskd.gp.cplc import CardId
 from kioskd.ports import Vault
 from kioskd.rekey.bundle import Campaign
+from kioskd.rekey.notices import Blocked
 from kioskd.rekey.profile import DEFAULT_PROFILE, Profile
 from kioskd.virtual.card import VirtualCard
 from kioskd.virtual.card_options import CardOptions
@@ -136,3 +138,35 @@ async def test_a_strangers_card_costs_no_attempt_of_the_one_that_it_shares_an_id
     await twins.begin(first, second)
     assert {await second.tap() for _ in range(6)} == {"unknown-card"}
     assert await first.tap() == "done"
+
+
+@pytest.mark.parametrize(
+    ("options", "profile", "purpose"), [(ISSUED, DEFAULT_PROFILE, "issue"), (ADOPTED, ELSEWHERE, "replace")]
+)
+async def test_a_new_card_is_refused_by_any_id_of_it_that_was_blocked_before_it_came(
+    twins: Twins, options: CardOptions, profile: Profile, purpose: str
+) -> None:
+    first, _ = twins.rigs(options, profile)
+    await blocked(twins, str(SHARED), "the whole batch was stolen")
+    before = first.card.kvns
+    assert await first.tap(purpose) == "card-blocked"
+    assert first.card.kvns == before
+    await blocked(twins, str(SHARED), "")
+    assert await first.tap(purpose) in ("issued", "adopted")
+
+
+async def test_a_card_on_record_is_blocked_by_any_of_its_ids_and_its_twin_is_not(twins: Twins) -> None:
+    first, second = twins.rigs(ISSUED)
+    assert (await first.tap("issue"), await second.tap("issue")) == ("issued", "issued")
+    await twins.begin(first, second)
+    await blocked(twins, str(SHARED), "reported stolen")
+    assert (await first.tap(), await second.tap()) == ("card-blocked", "done")
+
+
+async def blocked(twins: Twins, words: str, reason: str) -> None:
+    """What `kioskd access block` and `unblock` write."""
+
+    def work(connection: Connection) -> None:
+        note(connection, card_named(connection, words, new=True), Blocked(reason))
+
+    await twins.store.run(work, BEGIN_WRITING)
