@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 class NotHere(KioskError):
     """What the address names is not there."""
 
+    outcome = "bad-message"
+
 
 @dataclass(frozen=True, slots=True)
 class Content:

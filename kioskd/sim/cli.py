@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kioskd.config import load_yaml
-from kioskd.errors import KioskError, NoCard
+from kioskd.errors import BadConfiguration, KioskError, NoCard
 from kioskd.gp.apdu import INS
 from kioskd.gp.isd import DES_TYPE
 from kioskd.sim import run_cli
@@ -36,7 +36,7 @@ HELP = """\
 class SimulatedCard:
     """The options file: the card's kind and pace."""
 
-    card: CardOptions = field(default_factory=CardOptions)
+    card: CardOptions | None = None  # the standard one, or the one that there is
     pace: Pace = field(default_factory=Pace)
 
 
@@ -44,7 +44,8 @@ def main(argv: list[str]) -> int:
     """Runs a tool to its end; 2 with one sentence for anything that cannot be done."""
     parser = argparse.ArgumentParser("kioskd sim", description="tools for test engineers")
     tools = parser.add_subparsers(required=True, metavar="TOOL")
-    card = tools.add_parser("card", help="the virtual card in a virtual reader", epilog=HELP)
+    raw = argparse.RawDescriptionHelpFormatter
+    card = tools.add_parser("card", help="the virtual card in a virtual reader", epilog=HELP, formatter_class=raw)
     card.add_argument("--state", type=Path, required=True, help="the card's memory; made if it is not there")
     card.add_argument("--options", type=Path, help="YAML: what kind of card a new one is, and its pace")
     card.add_argument("--host", default="127.0.0.1", help="where vpcd listens")
@@ -64,9 +65,14 @@ def main(argv: list[str]) -> int:
 
 def _card(args: argparse.Namespace) -> int:
     options = load_yaml(SimulatedCard, args.options) if args.options else SimulatedCard()
+    card = VirtualCard(args.state, options.card or CardOptions())
+    if options.card is not None and card.options != options.card:
+        raise BadConfiguration(
+            f"{args.state}: holds a card of another kind than {args.options} has under `card:`;"
+            " a new card needs a --state that is not there yet, this one goes without `card:`"
+        )
     with _reader(args) as connect:
-        hand = CardInReader(VirtualCard(args.state, options.card), connect, options.pace)
-        _obey(hand)
+        _obey(CardInReader(card, connect, options.pace))
     return 0
 
 

@@ -79,6 +79,8 @@ class CardOptions:
             raise ValueError("a card has a serial of 4 bytes, diversification data of 10 and an AID of 5 to 16")
         if not {self.factory_key_bytes, *self.key_bytes} <= set(AES_BYTES):
             raise ValueError("an AES key has 16, 24 or 32 bytes")
+        if self.scp not in (SCP02, SCP03):
+            raise ValueError(f"scp: {self.scp}: a card speaks secure channel protocol 2 or 3")
         if self.scp == SCP02 and self.scp_i not in _SCP02_I:
             raise ValueError(f"i={self.scp_i:02X}: a card of SCP02 has i 15, 35, 55 or 75")
         if self.scp == SCP03 and self.scp_i & ~S16 not in _SPOKEN_I:

@@ -42,6 +42,7 @@ def test_a_card_is_put_in_torn_shown_and_pulled(tmp_path: Path) -> None:
         ("card: {slot: 3}\n", "card.yaml: card.slot: unknown key"),
         ("card: {slots: many}\n", "card.yaml: card.slots: needs a whole number, not text"),
         ("card: {serial: '0A'}\n", "card.yaml: card: a card has a serial of 4 bytes"),
+        ("card: {scp: 4}\n", "card.yaml: card: scp: 4: a card speaks secure channel protocol 2 or 3"),
         ("card: [\n", "card.yaml: line 2: "),
     ],
 )
@@ -52,6 +53,21 @@ def test_options_that_are_wrong_are_one_sentence(tmp_path: Path, text: str, sent
     assert sentence in told.stderr
     assert told.stderr.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["card.yaml"]
+
+
+def test_a_card_that_is_there_is_not_taken_for_one_of_another_kind(tmp_path: Path) -> None:
+    def told(text: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "card.yaml").write_text(text)
+        return sim(
+            "--state", str(tmp_path / "card.json"), "--options", str(tmp_path / "card.yaml"), words="state\nquit\n"
+        )
+
+    assert "i=60" in told("card: {scp_i: 0x60}\n").stdout
+    assert "i=60" in told("card: {scp_i: 0x60}\n").stdout
+    assert "i=60" in told("pace: {write_ms: 5}\n").stdout
+    other = told("card: {scp_i: 0x70}\n")
+    assert other.returncode == 2
+    assert "card.json: holds a card of another kind than" in other.stderr and other.stderr.count("\n") == 1
 
 
 def test_a_reader_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

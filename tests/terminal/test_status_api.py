@@ -149,6 +149,7 @@ async def test_a_card_that_is_not_known_here_is_a_sentence(desk: Desk, name: str
     got = await desk.ask("GET", f"/case/{name}")
     assert got.status == HTTPStatus.NOT_FOUND
     assert got.told["sentence"].startswith("No card here ")
+    assert got.told["outcome"] == "bad-message", "who asks for what is not there has not found an error of ours"
 
 
 # --- what happens, as it happens ------------------------------------------------------------------------------------
