@@ -119,4 +119,8 @@ async def _end(writer: asyncio.StreamWriter) -> None:
 
 
 def _why(wrong: BaseException) -> str:
-    return "no answer in time" if isinstance(wrong, TimeoutError) else getattr(wrong, "strerror", None) or str(wrong)
+    if isinstance(wrong, TimeoutError):
+        return "no answer in time"
+    if isinstance(wrong, ConnectionRefusedError):  # asyncio's own words are those of a programmer
+        return "nothing listens there"
+    return getattr(wrong, "strerror", None) or str(wrong)

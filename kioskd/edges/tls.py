@@ -29,7 +29,7 @@ def authority_context(ca: Path) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cafile=str(ca))
     except (ssl.SSLError, OSError) as wrong:
-        raise BadConfiguration(f"{ca}: is not a certificate authority's file: {wrong}") from wrong
+        raise BadConfiguration(f"{ca}: is not a certificate authority's file: {_why(wrong)}") from wrong
     return context
 
 
@@ -62,7 +62,7 @@ def _context(protocol: int, ca: Path, certificate: Path, key: Path) -> ssl.SSLCo
     try:
         context.load_verify_locations(cafile=str(ca))
     except (ssl.SSLError, OSError) as wrong:
-        raise BadConfiguration(f"{ca}: is not a certificate authority's file: {wrong}") from wrong
+        raise BadConfiguration(f"{ca}: is not a certificate authority's file: {_why(wrong)}") from wrong
     _identify(context, certificate, key)
     return context
 
@@ -72,7 +72,16 @@ def _identify(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         # A password is never asked for: a daemon has nobody to ask.
         context.load_cert_chain(certificate, key, password=lambda: b"")
     except (ssl.SSLError, OSError) as wrong:
-        raise BadConfiguration(f"{certificate} and {key}: are not a certificate and its key: {wrong}") from wrong
+        raise BadConfiguration(f"{certificate} and {key}: are not a certificate and its key: {_why(wrong)}") from wrong
+
+
+def _why(wrong: OSError) -> str:
+    """What OpenSSL means, for a person; its own words have a line number of its source."""
+    if not isinstance(wrong, ssl.SSLError):
+        return wrong.strerror or str(wrong)
+    if wrong.reason == "KEY_VALUES_MISMATCH":
+        return "the key is another certificate's"
+    return "a certificate, or a key without a password, is missing in it (PEM)"
 
 
 @dataclass(frozen=True, slots=True)

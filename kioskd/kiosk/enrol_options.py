@@ -12,7 +12,6 @@ def add_commands(commands: Any) -> None:
     """Adds `enrol` to `kioskctl`."""
     enrol = add_command(commands, "enrol", "gets this terminal its certificate", _enrol)
     enrol.add_argument("url", nargs="?", metavar="URL", help="what `kioskd access enrolment add` shows")
-    enrol.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="the terminal's YAML file")
     enrol.add_argument("--role", choices=ROLES, default=ROLES[0], help="what it asks for; the code decides")
     enrol.add_argument("--fingerprint", metavar="HEX", help="the server's, where nobody is there to compare it")
     enrol.add_argument("--code-file", type=Path, metavar="FILE", help="a private file with the code, not the keyboard")

@@ -20,12 +20,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kioskctl {VERSION}")
     parser.add_argument("--socket", type=Path, help=f"its status socket (default: of --config, or {SOCKET})")
-    parser.add_argument("--config", type=Path, help=f"names its socket; read where it does not run (default {CONFIG})")
+    parser.add_argument("--config", type=Path, help=f"the terminal's YAML file: names its socket (default {CONFIG})")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (status_cli, watch_cli, acts_cli, selftest_cli, enrol_options):
         module.add_commands(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="for programs")
+        for option in ("--socket", "--config"):  # after the command, too; before it they are explained
+            command.add_argument(option, type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         command.epilog, command.formatter_class = EXITS, argparse.RawDescriptionHelpFormatter
     return parser
 

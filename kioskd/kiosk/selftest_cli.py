@@ -12,6 +12,7 @@ from kioskd.kiosk.status_words import Line, Mood, Piece
 from kioskd.shape import to_plain
 
 _MARKS = {True: Piece("pass", Mood.GOOD), False: Piece("FAIL", Mood.BAD), None: Piece("look", Mood.LOOK)}
+_NOT_TRIED = Piece("skip", Mood.FAINT)
 
 
 def add_commands(commands: Any) -> None:
@@ -47,9 +48,21 @@ def selftest_lines(told: dict[str, Any], *, running: bool = True) -> list[Line]:
     if not running:
         shown += [(Piece("The terminal does not run; this is tried without it.", Mood.LOOK),), ()]
     for check in told["checks"]:
-        shown.append((Piece(f"  {check['name']:<15}"), _MARKS[check["well"]], Piece(f"  {check['found']}")))
+        mark = _NOT_TRIED if _not_tried(check) else _MARKS[check["well"]]
+        shown.append((Piece(f"  {check['name']:<15}"), mark, Piece(f"  {check['found']}")))
         if check["advice"]:
             shown.append((Piece(f"{'':<23}{check['advice']}", Mood.LOOK),))
-    failed = next((check for check in told["checks"] if check["well"] is False), None)
-    step = f"Next: {failed['advice']}" if failed else "Next: nothing; every part works."
-    return [*shown, (), (Piece(step, Mood.BAD if failed else Mood.GOOD),)]
+    return [*shown, (), (_next(told["checks"]),)]
+
+
+def _next(checks: list[dict[str, Any]]) -> Piece:
+    for well, mood in ((False, Mood.BAD), (None, Mood.LOOK)):
+        for check in checks:
+            if check["well"] is well and check["advice"]:
+                return Piece(f"Next: {check['advice']}", mood)
+    parts = "every part that was tried works" if any(map(_not_tried, checks)) else "every part works"
+    return Piece(f"Next: nothing; {parts}.", Mood.GOOD)
+
+
+def _not_tried(check: dict[str, Any]) -> bool:
+    return check["well"] is None and not check["advice"]

@@ -11,6 +11,7 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.events import Resize
 from textual.widgets import DataTable, Footer, Static
 
 from kioskd.errors import KioskError
@@ -21,6 +22,8 @@ from kioskd.outcomes import outcome
 LOOK_S = 2.0
 FIXED_WIDTH, LEAST_WIDTH = 68, 30
 """What the narrow columns of the taps need, and what the wide one gets at least."""
+FIXED_HEIGHT, LEAST_FACTS, MOST_FACTS = 17, 4, 16
+"""What all but the facts need, six lines of taps among it, and what the facts get: they can be scrolled."""
 
 _MOODS = {"ready": "go", "busy": "go", "drained": "look"}
 
@@ -52,7 +55,7 @@ class WatchView(App[None]):
     #next.go { border: heavy $success; }
     #next.look { border: heavy $warning; }
     #next.bad { border: heavy $error; }
-    #facts { height: auto; max-height: 16; margin: 0 1; }
+    #facts { height: auto; margin: 0 1; }
     #taps { height: 1fr; margin: 1 1 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -81,6 +84,11 @@ class WatchView(App[None]):
         table.add_columns("time", "code", "outcome", "ms", "card")
         table.add_column("what it means", width=max(self.size.width - FIXED_WIDTH, LEAST_WIDTH))
         self._tasks = [asyncio.create_task(work) for work in (self._look(), self._listen())]
+
+    def on_resize(self, event: Resize) -> None:
+        """The taps keep their lines on a small screen."""
+        height = min(max(event.size.height - FIXED_HEIGHT, LEAST_FACTS), MOST_FACTS)
+        self.query_one("#facts").styles.max_height = height
 
     def on_unmount(self) -> None:
         """Leaves nothing running."""

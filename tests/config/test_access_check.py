@@ -65,8 +65,14 @@ def test_a_server_that_has_all_it_needs_is_usable(good: str, house: House, tmp_p
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda h: (str(h.server.key), str(h.kiosk.key)), "are not a certificate and its key"),
-        (lambda h: (f"ca: {h.ca}", f"ca: {h.server.key}"), "is not a certificate authority's file"),
+        (
+            lambda h: (str(h.server.key), str(h.kiosk.key)),
+            "are not a certificate and its key: the key is another certificate's",
+        ),
+        (
+            lambda h: (f"ca: {h.ca}", f"ca: {h.server.key}"),
+            "is not a certificate authority's file: a certificate, or a key",
+        ),
         (lambda h: (f"{h.folder}/pass", f"{h.folder}/other.pass"), "passphrase"),
         (lambda h: (f"{h.folder}/vault", f"{h.folder}/absent"), "absent: cannot be read"),
         (lambda h: (f"{h.folder}/vault", f"{h.folder}/kms.pem"), "kms.pem: "),

@@ -66,6 +66,18 @@ async def test_the_view_shows_state_next_step_facts_and_taps() -> None:
         assert taps.get_row_at(0)[1] == "K400", "the newest is on top"
 
 
+@pytest.mark.parametrize("name", STATUSES)
+async def test_the_newest_taps_are_seen_on_the_smallest_screen(name: str) -> None:
+    view = WatchView(Recorded(STATUSES[name]))
+    async with view.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        taps = view.query_one("#taps", DataTable)
+        assert taps.size.height >= 5, "room for the heading and the words of a tap"
+        assert taps.region.bottom <= 23, "the last line is the footer's"
+        for part in ("state", "next"):
+            assert view.query_one(f"#{part}").size.height >= 2
+
+
 async def test_the_view_follows_what_happens_without_waiting_for_its_next_look(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
