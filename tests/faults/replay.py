@@ -3,6 +3,7 @@
 Prints every step of every tap with what struck it, then the clean taps' verdict. Ends with 1 if something is wrong.
 """
 
+import argparse
 import logging
 import sys
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ def read(text: str) -> tuple[Scenario, tuple[Part, ...]]:
     name, *rest = text.split() or [""]
     known = scenarios()
     if name not in known:
-        raise BadSchedule(f"{name!r}: no such scenario; there are {', '.join(sorted(known)[:4])}, ...")
+        raise BadSchedule(f"{name!r}: no such scenario; --list names the {len(known)} that there are")
     parts: list[Part] = []
     for word in rest:
         at, _, fault = word.partition(":")
@@ -89,11 +90,33 @@ def _tell(told: Told, run: TapRun, faults: dict[int, str], offset: int) -> None:
     told.lines.append(f"       it said: {run.outcome}")
 
 
+def steps_of(scenario: Scenario) -> list[str]:
+    """Every step of a tap that nothing strikes, and what could strike it."""
+    run = TapRun(scenario, scenario.begin(), {}, "k1")
+    run.run()
+    rows = zip(run.steps, run.dirty, strict=False)
+    return [
+        f"{number:6} {name:<34} {' '.join(faults_at(name, scenario, dirty=dirty))}"
+        for number, (name, dirty) in enumerate(rows)
+    ]
+
+
 def main(argv: list[str]) -> int:
     """Plays the schedule of the command line."""
+    parser = argparse.ArgumentParser("python -m tests.faults.replay", description="one schedule of faults, told")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="SCENARIO, then STEP:FAULT or elsewhere, in order")
+    parser.add_argument("--list", action="store_true", help="the names of all scenarios")
+    parser.add_argument("--steps", metavar="SCENARIO", help="its steps, and what may strike each")
+    options = parser.parse_args(argv)
     logging.disable(logging.CRITICAL)
     try:
-        told = play(*read(" ".join(argv)))
+        if options.list:
+            print(*sorted(scenarios()), sep="\n")
+            return 0
+        if options.steps:
+            print(*steps_of(read(options.steps)[0]), sep="\n")
+            return 0
+        told = play(*read(" ".join(options.words)))
     except BadSchedule as wrong:
         print(f"replay: {wrong}", file=sys.stderr)
         return 2
@@ -104,4 +127,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BrokenPipeError:  # somebody has seen enough
+        sys.exit(0)

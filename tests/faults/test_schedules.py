@@ -85,6 +85,14 @@ def test_a_schedule_is_told_step_by_step(capsys: pytest.CaptureFixture[str]) -> 
     assert told.endswith("finished by 1 clean tap(s)\n")
 
 
+def test_the_scenarios_their_steps_and_what_may_strike_them_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    assert f"replace/{MAIN}" in capsys.readouterr().out.splitlines()
+    assert main(["--steps", f"replace/{MAIN}"]) == 0
+    (put_key,) = [line for line in capsys.readouterr().out.splitlines() if "transmit PUT KEY" in line]
+    assert put_key.startswith("    26 ") and "pull-after" in put_key.split()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

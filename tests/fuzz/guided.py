@@ -12,7 +12,10 @@ import tempfile
 from pathlib import Path
 from random import Random
 
-import atheris
+try:
+    import atheris
+except ImportError:
+    sys.exit("the library atheris is not installed: pip install atheris, where it has a wheel (the extra `fuzz`)")
 
 with atheris.instrument_imports(include=["kioskd"]):
     from tests.fuzz.readers import Reader, readers
