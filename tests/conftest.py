@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kioskd.virtual.pcscd import PrivatePcscd
+from tests import areas
 from tests.claims.patent import CLAIMS, page
 
 _CLAIMS = pytest.StashKey[dict[int, dict[str, str]]]()
@@ -74,3 +75,10 @@ def private_pcscd(root_only: None, tmp_path: Path) -> Iterator[PrivatePcscd]:
     with PrivatePcscd(tmp_path) as pcscd:
         pcscd.serve_this_process()
         yield pcscd
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows where the time went, of a run that took some."""
+    reports = [one for kept in terminalreporter.stats.values() for one in kept if isinstance(one, pytest.TestReport)]
+    for line in areas.lines(reports):
+        terminalreporter.write_line(line)
