@@ -5,7 +5,7 @@
 # make claims  docs/claims.md: each claim's tests, run;  make docs  pages, pictures, manual pages, completion
 # make setup   what the others need, done by each of them;  make lock  new pins
 #
-# PYTHON=... chooses the interpreter for the virtual environment (3.11 to 3.13); TWO= runs `make test` in one process.
+# PYTHON=... chooses the interpreter for the virtual environment (3.11 to 3.13); PROCESSES= runs `make test` in one process.
 
 PYTHON ?= python3
 UV ?= uv
@@ -15,9 +15,12 @@ READY := $(VENV)/.ready
 LOCKS := lock/build.txt lock/dev.txt
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 # A file is run by one process, in the order of the files: what a file sets up for all its tests is set up once.
-TWO ?= -n 2 --dist loadfile --no-loadscope-reorder
+# Three on two cores: many tests wait, for a daemon or for a card that takes its time.
+PROCESSES ?= 3
+AT_ONCE := $(if $(PROCESSES),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 
-export PYTHONDONTWRITEBYTECODE ?= 1
+# The tests start some thousand processes of ours: each would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
@@ -37,7 +40,7 @@ demo: setup
 	@$(BIN)/python -m kioskd demo $(if $(KEEP),--keep) $(if $(VAULT),--vault $(VAULT))
 
 test: setup
-	@$(PYTEST) $(TWO)
+	@$(PYTEST) $(AT_ONCE)
 
 check: setup
 	@$(MAKE) -j2 --output-sync=target style pure

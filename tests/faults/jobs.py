@@ -40,12 +40,15 @@ class Job:
 
 
 def singles() -> tuple[Job, ...]:
-    """Every single fault: every lock, order and slot of one channel of each protocol, the base of all others."""
+    """Every single fault of the base of every kind, and of each lock, order and slot of one channel of each protocol.
+
+    A rotation of those is left to `every-single`: it begins where a replacement has ended.
+    """
     return tuple(Job(name, 1) for name in scenarios() if name.count("/") == 1 or _is_of_first_channel(name))
 
 
 def _is_of_first_channel(name: str) -> bool:
-    return name.split("/")[1] in (MAIN, "scp02-i-15")
+    return name.split("/")[1] in (MAIN, "scp02-i-15") and not name.startswith("rotate/")
 
 
 def _others() -> tuple[str, ...]:
@@ -55,7 +58,7 @@ def _others() -> tuple[str, ...]:
 PLANS: dict[str, Callable[[], tuple[Job, ...]]] = {
     "singles": singles,
     "every-single": lambda: tuple(Job(name, 1) for name in scenarios()),
-    "main-pairs": lambda: tuple(Job(name, 2) for name in MAINS[:2]),
+    "replace-pairs": lambda: (Job(f"replace/{MAIN}", 2),),
     "pairs": lambda: tuple(Job(name, 2) for name in MAINS),
     "station": lambda: tuple(Job(name, 2, CUTS) for name in _others() if name.startswith("issue/")),
     "field": lambda: tuple(Job(name, 2, CUTS) for name in _others() if not name.startswith("issue/")),
