@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-LATER = "Please try again later. Your card works as before."
+LATER = "Please try again later. Your card is as it was before."
 
 
 class Severity(StrEnum):

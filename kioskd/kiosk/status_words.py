@@ -12,6 +12,7 @@ from kioskd.outcomes import outcome
 from kioskd.terminal.limits import LITTLE_BYTES, SET_THE_CLOCK, SOON_DAYS, WRONG_BY_S
 
 SHOWN_TAPS = 8
+COMPLETE = "complete"  # the end of a script whose every command was answered
 NOTHING = "nothing; the terminal is ready for cards."
 
 
@@ -144,7 +145,8 @@ def case_lines(case: dict[str, Any]) -> list[str]:
     for tap in case["taps"]:
         one = outcome(tap["outcome"])
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(tap["began"]))
-        told += [f"  {began}  {one.code} {one.name}, {tap['ms']:.0f} ms, tap {tap['tap']}, {tap['reader']}"]
+        where = f", {tap['reader']}" if tap["reader"] else ""
+        told += [f"  {began}  {one.code} {one.name}, {tap['ms']:.0f} ms, tap {tap['tap']}{where}"]
         told += [f"      {one.technician}", f"      {one.advice}"]
         told += [f"      {moment['what']:<44} {moment['ms']:>8.1f} ms" for moment in tap["moments"]]
     for report in case["reports"]:
@@ -153,9 +155,22 @@ def case_lines(case: dict[str, Any]) -> list[str]:
         )
     if case["cryptograms"]:
         told.append(f"  kept here: {counted(case['cryptograms'], 'cryptogram')} of its replacement set")
-    if case["open"]:
-        told += ["", "Next: nothing, if the link is up: the report goes up by itself. Else mend the link."]
+    told += ["", f"Next: {case_step(case)}"]
     return told
+
+
+def case_step(case: dict[str, Any]) -> str:
+    """The one thing to do for a card: to have it tapped again, where the last that is known of it is not an end."""
+    last = outcome(case["taps"][-1]["outcome"]) if case["taps"] else None
+    if any(report["end"] != COMPLETE for report in case["reports"]):
+        return (
+            "have the card tapped again, here or at any other kiosk. The report goes up by itself when the link is up."
+        )
+    if case["open"]:
+        return "nothing, if the link is up: the report goes up by itself. Else mend the link."
+    if last is not None and last.severity in (Severity.RETRY, Severity.FAULT, Severity.ALARM):
+        return last.advice
+    return "nothing: this terminal has no part in it any more."
 
 
 def reader_lines(told: dict[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ from kioskd.gp.executive import STATE_TAG
 from kioskd.log_fields import MessageId, entry, tell
 from kioskd.ports import Panel, ReaderEvent, ReaderState
 from kioskd.rekey.relay import RelayPolicy
+from kioskd.terminal.begun import cards_begun
 from kioskd.terminal.events import Kind, TooMany
 from kioskd.terminal.observer import Observer
 from kioskd.terminal.panel import WELCOME, LinePanel
@@ -182,6 +183,7 @@ async def run_terminal(
     async with AsyncExitStack() as stack:
         terminal, status, readers = await _assemble(config, purpose, role, panel or LinePanel(), stack)
         terminal.observer = observer or terminal.observer
+        status.taps.extend(await cards_begun(terminal.journal))
         floor = Floor(terminal, status, stop)
         api, who_may = StatusApi(config, terminal, status, floor.refresh), WhoMay.of(config.status)
         place = systemd.handed_socket() or Path(config.socket)

@@ -13,15 +13,16 @@ from pathlib import Path
 from kioskd.config import TerminalConfig, file_of
 from kioskd.edges import network
 from kioskd.edges.clock import synchronised
-from kioskd.edges.https import HttpsServer
 from kioskd.edges.link import connect
 from kioskd.edges.pcsc import present_readers
 from kioskd.edges.tls import authority_context, client_context, validity, validity_of
-from kioskd.errors import KioskError, Refusal, ServerDown
+from kioskd.errors import KioskError
 from kioskd.outcomes import outcome
-from kioskd.rekey.enrolment import WHOAMI
+from kioskd.rekey.wire import Refuse
 from kioskd.terminal.answers import CheckAnswer, SelfTestAnswer
 from kioskd.terminal.limits import DAY_S, LITTLE_BYTES, SET_THE_CLOCK, SOON_DAYS, WRONG_BY_S
+from kioskd.terminal.uplink import greet
+from kioskd.version import VERSION
 
 GUESSED = (datetime(2025, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 """No clock of a terminal that runs this software stands outside of these."""
@@ -158,14 +159,11 @@ class SelfTest:
         if self._keyless():
             return None, "Not tried: the key of the certificate is handed to the running service alone.", ""
         server, way = self.config.server, self._way()
-        async with connect(server.host, server.port, server.name, self._context(), server.proxy):
-            pass  # TLS has taken it; a revoked one is told so only when it says something
-        try:
-            await HttpsServer(server.host, server.port, server.name, self._context(), server.proxy).ask("GET", WHOAMI)
-        except Refusal as no:
-            return False, outcome(no.name).technician, outcome(no.name).advice
-        except ServerDown:
-            pass  # a server where nobody enrols has no such door, and revokes nobody
+        async with connect(server.host, server.port, server.name, self._context(), server.proxy) as link:
+            # TLS has taken it; a revoked one is told so only when it says something.
+            answer = await greet(link, self.config.name, f"kioskd {VERSION}")
+        if isinstance(answer, Refuse):
+            return False, outcome(answer.outcome).technician, outcome(answer.outcome).advice
         return True, f"{way.host}:{way.port} takes this terminal's certificate.", ""
 
     def _way(self) -> network.Way:

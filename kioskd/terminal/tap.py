@@ -48,7 +48,7 @@ from kioskd.terminal.uplink import TapLine, Uplink
 log = logging.getLogger(__name__)
 
 _LINK = frozenset(one.outcome for one in (LinkLost, ServerDown, ServerNotTrusted, KioskNotTrusted, Malformed))
-UNTOUCHED = "Your card works as before."
+UNTOUCHED = "Your card is as it was before."
 """The cardholder's words that are not true any more once a change was begun."""
 
 

@@ -173,13 +173,8 @@ class Uplink:
             await self.send(lambda head, report=report: ReportMessage(head, report), card=late.card)  # type: ignore[misc]
 
     async def _greet(self, link: Link) -> None:
-        self._link, self._epoch, self._sent, self._received = link, 0, 0, 0
-        await self.send(lambda head: Hello(head, self._software))
-        try:
-            async with asyncio.timeout(WELCOME_S):
-                welcome = await link.receive()
-        except TimeoutError as wrong:
-            raise LinkLost("the access server did not say welcome") from wrong
+        self._link, self._epoch, self._sent, self._received = link, 0, 1, 0
+        welcome = await greet(link, self._name, self._software)
         _heed(welcome)
         if not isinstance(welcome, Welcome) or welcome.head.kiosk != self._name or welcome.head.sequence != 1:
             raise Malformed("the access server's first message is not our welcome")
@@ -234,6 +229,16 @@ class Uplink:
             self._tell()
         for line in self._taps.values():
             line.inbox.put_nowait(wrong)
+
+
+async def greet(link: Link, name: str, software: str) -> Message:
+    """What the access server answers to a terminal that says hello; `LinkLost` if it says nothing."""
+    await link.send(Hello(Head(WIRE_VERSION, name, 0, "", 1, 0, ""), software))
+    try:
+        async with asyncio.timeout(WELCOME_S):
+            return await link.receive()
+    except TimeoutError as wrong:
+        raise LinkLost("the access server did not say welcome") from wrong
 
 
 def _heed(message: Message) -> None:

@@ -278,7 +278,7 @@ async def test_a_message_out_of_order_after_the_script_leaves_a_card_that_is_rea
     assert await table.tap(serve) == "ready-unconfirmed"
 
 
-@pytest.mark.parametrize("outcome", [name for name, one in CATALOGUE.items() if "works as before" in one.cardholder])
+@pytest.mark.parametrize("outcome", [name for name, one in CATALOGUE.items() if "as it was before" in one.cardholder])
 async def test_nobody_is_told_that_the_card_is_as_before_once_a_change_was_begun(table: Table, outcome: str) -> None:
     async def serve(conversation: Conversation) -> None:
         await change(conversation, STOPS)

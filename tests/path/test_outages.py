@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from kioskd.kiosk.status_words import NOTHING, table
+from kioskd.outcomes import outcome
 from kioskd.virtual.vpcd import CardInReader
 from tests.path.scene import AFTER, BEFORE, KRK, Scene
 
@@ -76,6 +78,25 @@ def test_a_kiosk_that_dies_in_a_tap_finishes_the_card_when_it_is_back(scene: Sce
     assert (tap["outcome"], tap["code"]) == ("done", "K100")
     assert scene.finished(hand.card)
     scene.until_settled()
+
+
+def test_a_kiosk_that_died_says_when_it_is_back_that_the_card_is_to_be_tapped_again(scene: Scene) -> None:
+    hand = scene.hand(scene.card())
+    hand.before_answer = at(DELETE, lambda: scene.stage.roles.kill("kiosk"))
+    hand.insert()
+    scene.until(lambda: scene.stage.roles.status("kiosk") is None, "the kiosk lives")
+    hand.pull()
+    hand.before_answer = None
+    scene.stage.start_terminal("kiosk")
+    scene.until_linked()
+    scene.until_settled()
+    told = scene.status()
+    assert [(tap["outcome"], tap["code"]) for tap in told["taps"]] == [("kiosk-died", "K216")]
+    assert told["outcomes"] == {}, "no tap has ended yet"
+    assert table(told)[-1] == f"Next: {outcome('kiosk-died').advice}"
+    assert scene.tap(hand)["outcome"] == "done"
+    assert table(scene.status())[-1] == f"Next: {NOTHING}"
+    assert scene.finished(hand.card)
 
 
 @pytest.mark.parametrize("step", MOMENTS, ids=lambda step: STEPS[step])

@@ -17,9 +17,11 @@ import aiohttp
 import pytest
 
 from kioskd.edges.status_http import serve_status
+from kioskd.outcomes import outcome
 from kioskd.ports import ReaderState
+from kioskd.rekey.wire import Refuse
 from kioskd.virtual.card import VirtualCard
-from tests.loopback import Door, House, becomes, linger
+from tests.loopback import Conversation, Door, House, becomes, linger
 from tests.terminal.desk import Desk, kept, open_desk, tapped
 
 # --- acts -----------------------------------------------------------------------------------------------------------
@@ -103,6 +105,19 @@ async def test_without_a_network_the_self_test_does_not_blame_what_comes_after(d
     assert checks["network"]["well"] is False and "no connection" in checks["network"]["found"]
     assert checks["network"]["advice"]
     assert checks["tls"] == {"name": "tls", "well": None, "found": "Not tried: network comes first.", "advice": ""}
+
+
+async def test_the_self_test_of_a_revoked_terminal_says_so_wherever_it_enrolled(house: House, tmp_path: Path) -> None:
+    async def refuse(conversation: Conversation) -> None:
+        await conversation.hear()
+        await conversation.say(lambda head: Refuse(head, "kiosk-revoked", "revoked"))
+
+    door = Door(house, refuse)
+    async with door.open(), open_desk(tmp_path, house, door) as desk:
+        checks = {one["name"]: one for one in (await desk.ask("POST", "/selftest")).told["checks"]}
+    assert checks["tls"]["well"] is True
+    assert checks["access server"]["well"] is False
+    assert checks["access server"]["advice"] == outcome("kiosk-revoked").advice
 
 
 async def test_the_support_bundle_holds_what_its_manifest_says(linked: Desk) -> None:
