@@ -1,6 +1,7 @@
 """A role's command line: its commands, and one sentence with exit code 2 for what cannot be done."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,12 +24,21 @@ def run_command(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     try:
         options = parser.parse_args(argv)
         code: int | None = options.work(options)
+        sys.stdout.flush()
     except SystemExit as end:  # argparse has said what is wrong, or has shown its help
         return end.code if isinstance(end.code, int) else 2
     except KioskError as wrong:
         sys.stderr.write(f"{wrong}\n")
         return 2
+    except BrokenPipeError:
+        return seen_enough()
     return code or 0
+
+
+def seen_enough() -> int:
+    """Ends quietly where whoever reads the output has gone, as `head` does; exit code 0."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in it is flushed at the end
+    return 0
 
 
 def add_token_arguments(parser: argparse.ArgumentParser, words: str) -> None:

@@ -8,7 +8,8 @@ from kioskd.access.campaign_cli import Work
 from kioskd.access.campaigns import in_store
 from kioskd.config import AccessConfig
 from kioskd.edges.campaigns import Connection
-from kioskd.edges.card_names import SHORTEST, card_named
+from kioskd.edges.card_index import begun
+from kioskd.edges.card_names import SHORTEST, card_named, on_record
 from kioskd.edges.store import blocked_cards, grant_tries, note
 from kioskd.errors import BadConfiguration
 from kioskd.gp.cplc import CardId
@@ -35,12 +36,22 @@ def _block(config: AccessConfig, args: argparse.Namespace) -> None:
     if not 0 < len(reason) <= LONGEST or not reason.isprintable():
         raise BadConfiguration(f"--reason: needs 1 to {LONGEST} printable characters")
 
-    def work(connection: Connection) -> CardId:
+    def work(connection: Connection) -> tuple[CardId, str]:
         card = card_named(connection, args.card, new=True)
+        if not on_record(connection, card):
+            more = "No card of this id has come yet: is it spelled right? One that comes with it is refused."
+        else:
+            more = "It was begun: its next tap finishes it, and then it is refused." if begun(connection, card) else ""
+        before = dict(blocked_cards(connection)).get(card)
+        if before is not None:
+            more = f"It was refused before: {before}"
         note(connection, card, Blocked(reason))
-        return card
+        return card, more
 
-    print(f"{asyncio.run(in_store(config, work))} is refused from now on: {reason}")
+    card, more = asyncio.run(in_store(config, work))
+    print(f"{card} is refused from now on: {reason}")
+    if more:
+        print(more)
 
 
 def _unblock(config: AccessConfig, args: argparse.Namespace) -> None:

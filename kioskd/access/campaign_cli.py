@@ -10,7 +10,7 @@ import kioskd.edges.campaigns as book
 from kioskd.access.campaigns import disarm, in_store
 from kioskd.access.vaults import open_vault
 from kioskd.config import AccessConfig, file_of
-from kioskd.edges.card_index import cards_of_epochs, issued_cards, open_cases
+from kioskd.edges.card_index import cards_left, cards_of_epochs, issued_cards, open_cases
 from kioskd.edges.certified import certificate_of, sign_with
 from kioskd.edges.journal import SqliteJournal
 from kioskd.edges.signed_export import sign, table_of, verify_command
@@ -21,11 +21,13 @@ from kioskd.private_file import read_private
 from kioskd.public_file import read_public, write_public
 from kioskd.rekey.bundle import in_words
 from kioskd.rekey.bundle_check import fingerprint_of, read_transport_key
-from kioskd.rekey.campaign import OpenCase, digest_of
+from kioskd.rekey.campaign import CampaignState, OpenCase, digest_of
 from kioskd.rekey.labels import Cryptogram
 from kioskd.rekey.statement import STATEMENT_VERSION, Reliance, Statement
 
 SHOWN = 20
+OVERTAKEN = "overtaken"
+"""An armed campaign all of whose epochs a later one brings further: it begins no card any more."""
 
 Work = Callable[[AccessConfig, argparse.Namespace], None]
 
@@ -45,23 +47,33 @@ def add_campaign_commands(command: Callable[[str, str, Work], argparse.ArgumentP
 
 
 def _campaigns(config: AccessConfig, _: argparse.Namespace) -> None:
-    def read(connection: book.Connection) -> tuple[tuple[book.Standing, int, int], ...]:
-        cards, rows = cards_of_epochs(connection), []
-        for one in book.all_of(connection):
-            epochs = one.campaign.epochs
-            rows.append((one, sum(cards.get(epoch, 0) for epoch in epochs), len(open_cases(connection, epochs))))
-        return tuple(rows)
-
-    every = asyncio.run(in_store(config, read))
-    print(f"{'campaign':<24} {'state':<10} {'generation':<11} {'epochs':<8} {'cards':>7} {'open':>6}  window")
-    for one, count, begun in every:
+    every = asyncio.run(in_store(config, _rows))
+    print(
+        f"{'campaign':<24} {'state':<10} {'generation':<11} {'epochs':<8} {'cards':>7} {'left':>7} {'open':>6}  window"
+    )
+    for one, state, count, left, begun in every:
         campaign = one.campaign
+        moves = f"{campaign.generation_from} to {campaign.generation_to}"
         print(
-            f"{campaign.id:<24} {one.state.value:<10} {campaign.generation_from} to {campaign.generation_to:<6}"
-            f" {','.join(map(str, campaign.epochs)):<8} {count:>7} {begun:>6}  {campaign.window}"
+            f"{campaign.id:<24} {state:<10} {moves:<11} {','.join(map(str, campaign.epochs)):<8}"
+            f" {count:>7} {left:>7} {begun:>6}  {campaign.window}"
         )
     if not every:
         print("none: import a replace bundle to arm one")
+
+
+def _rows(connection: book.Connection) -> tuple[tuple[book.Standing, str, int, int, int], ...]:
+    """Each campaign, the oldest first: its state, the cards of its epochs, those with older keys, those open."""
+    cards, rows = cards_of_epochs(connection), []
+    every = sorted(book.all_of(connection), key=lambda one: (one.campaign.generation_to, one.campaign.id))
+    for one in every:
+        epochs, goal = one.campaign.epochs, one.campaign.generation_to
+        newer = {epoch for other in every if other.campaign.generation_to > goal for epoch in other.campaign.epochs}
+        overtaken = one.state is CampaignState.ARMED and newer >= set(epochs)
+        count, left = sum(cards.get(epoch, 0) for epoch in epochs), cards_left(connection, epochs, goal)
+        state = OVERTAKEN if overtaken else one.state.value
+        rows.append((one, state, count, left, len(open_cases(connection, epochs))))
+    return tuple(rows)
 
 
 def _export(config: AccessConfig, args: argparse.Namespace) -> None:
@@ -109,6 +121,10 @@ async def _cryptograms(file: Path) -> tuple[tuple[str, Cryptogram], ...]:
 
 def _disarm(config: AccessConfig, args: argparse.Namespace) -> None:
     order = None if args.order is None else read_public(args.order)
+    before = asyncio.run(in_store(config, lambda connection: _left(connection, args.campaign)))
+    if before is not None and before[0] is CampaignState.DISARMED:
+        print(f"The campaign {args.campaign} was disarmed before; nothing was changed.")
+        return
     cases = asyncio.run(disarm(config, open_vault(config), args.campaign, order, int(time.time())))
     if cases:
         _tell(cases)
@@ -118,6 +134,17 @@ def _disarm(config: AccessConfig, args: argparse.Namespace) -> None:
             f"{in_words(digest_of(cases))} and give their order with --order"
         )
     print(f"The campaign {args.campaign} is disarmed; its replacing keys are destroyed here.")
+    if before is not None and before[1]:
+        print(f"Cards of its epochs that were not replaced: {before[1]}. They keep their old master set until another")
+        print("campaign is armed for them; `kioskd access export --out FILE` names them.")
+
+
+def _left(connection: book.Connection, name: str) -> tuple[CampaignState, int] | None:
+    """Where a campaign stands, and how many cards of its epochs have an older generation; None if there is none."""
+    for one in book.all_of(connection):
+        if one.campaign.id == name:
+            return one.state, cards_left(connection, one.campaign.epochs, one.campaign.generation_to)
+    return None
 
 
 def _tell(cases: tuple[OpenCase, ...]) -> None:

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import kioskd.edges.campaigns as book
 from kioskd.config import AccessConfig, file_of
-from kioskd.edges.store import BEGIN_WRITING, SqlStore
-from kioskd.errors import BadBundle
+from kioskd.edges.store import BEGIN_WRITING, SqlStore, exists
+from kioskd.errors import BadBundle, BadConfiguration
 from kioskd.ports import KeptVault
 from kioskd.rekey.bundle import Bundle, Imported
 from kioskd.rekey.bundle_check import check_bundle, check_order, read_kms_key, read_transport_key
@@ -19,8 +19,14 @@ from kioskd.rekey.campaign import CampaignState, DisarmOrder, OpenCase
 T = TypeVar("T")
 
 
-async def in_store(config: AccessConfig, job: Callable[[book.Connection], T]) -> T:
-    """One writing transaction in the server's store, which may be running."""
+async def in_store(config: AccessConfig, job: Callable[[book.Connection], T], *, new: bool = False) -> T:
+    """One writing transaction in the server's store, which may be running.
+
+    `BadConfiguration` where there is no store yet: it may be elsewhere, and an answer from an empty one would be wrong.
+    With `new` it is made, as the first bundle that is taken in, or the server's first start, makes it.
+    """
+    if not new and not exists(config.store):
+        raise BadConfiguration(f"store: {config.store}: there is none; is it elsewhere, or was nothing imported yet?")
     store = SqlStore(config.store)
     try:
         return await store.run(job, BEGIN_WRITING)
@@ -36,7 +42,7 @@ async def take_in(config: AccessConfig, vault: KeptVault, raw: bytes, now: int) 
     campaign = bundle.header.campaign
     if campaign is None:
         return vault.import_bundle(raw, kms_key, now)
-    new = await in_store(config, lambda connection: book.arm(connection, campaign))
+    new = await in_store(config, lambda connection: book.arm(connection, campaign), new=True)
     try:
         return vault.import_bundle(raw, kms_key, now)
     except BadBundle:

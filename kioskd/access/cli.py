@@ -22,7 +22,7 @@ from kioskd.edges.campaigns import Connection
 from kioskd.edges.card_names import card_named
 from kioskd.edges.local_http import ask_local
 from kioskd.edges.profile_file import load_profiles
-from kioskd.edges.store import clear_charges
+from kioskd.edges.store import charged_terminals, clear_charges
 from kioskd.edges.systemd import set_up_log
 from kioskd.errors import BadBundle, BadConfiguration, UsedBefore
 from kioskd.gp.cplc import CardId
@@ -93,7 +93,10 @@ def _factory(config: AccessConfig, args: argparse.Namespace) -> None:
 
 def _import(config: AccessConfig, args: argparse.Namespace) -> None:
     raw = read_public(args.bundle)
-    _tell_import(asyncio.run(take_in(config, open_vault(config), raw, int(time.time()))))
+    try:
+        _tell_import(asyncio.run(take_in(config, open_vault(config), raw, int(time.time()))))
+    except BadBundle as wrong:
+        raise BadBundle(f"{args.bundle}: {wrong}") from wrong
 
 
 def _fetch(config: AccessConfig, _: argparse.Namespace) -> None:
@@ -152,11 +155,13 @@ def _enrolment(config: AccessConfig) -> str:
 def _clear(config: AccessConfig, args: argparse.Namespace) -> None:
     def work(connection: Connection) -> tuple[CardId, int]:
         card = card_named(connection, args.card)
+        charged = charged_terminals(connection, card)
+        if args.terminal not in charged:
+            some = f"; those that have: {', '.join(charged)}" if charged else ", and no other terminal has one"
+            raise BadConfiguration(f"{args.terminal} has no wrong cryptogram with {card}{some}: nothing to forgive")
         return card, clear_charges(connection, args.terminal, card)
 
     card, count = asyncio.run(in_store(config, work))
-    if not count:
-        raise BadConfiguration(f"{args.terminal} has no wrong cryptogram with {card}: nothing to forgive")
     print(f"{args.terminal} had {count} wrong cryptograms with {card}; they are forgiven.")
 
 

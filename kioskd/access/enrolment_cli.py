@@ -52,7 +52,7 @@ def _add(config: AccessConfig, args: argparse.Namespace) -> None:
     url, fingerprint = _url(config, section), fingerprint_of(file_of(config.tls.certificate))
     code, salt, until = new_code(secrets.token_bytes(CODE_BYTES)), secrets.token_bytes(SALT_BYTES), _now() + args.valid
     entry = book.Entry(code.entry, args.name, args.role, salt, slow_hash(code, salt), until)
-    asyncio.run(in_store(config, lambda connection: book.add_entry(connection, entry)))
+    asyncio.run(in_store(config, lambda connection: book.add_entry(connection, entry), new=True))
     given = asyncio.run(in_store(config, book.certificates))
     print(f"One-time code for the {args.role} {args.name}, shown only now, good until {minute(until)}:\n")
     print(f"    {code}\n")

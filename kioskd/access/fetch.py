@@ -34,7 +34,7 @@ async def use(config: AccessConfig, vault: KeptVault, paper: bytes, now: int) ->
         order = DisarmOrder.decode(paper)
     except BadBundle:
         return await take_in(config, vault, paper, now)
-    every = await in_store(config, book.all_of)
+    every = await in_store(config, book.all_of, new=True)
     if any(one.campaign.id == order.campaign and one.state is CampaignState.DISARMED for one in every):
         raise UsedBefore(f"order: the campaign {order.campaign} is disarmed already")
     await disarm(config, vault, order.campaign, paper, now)

@@ -27,7 +27,7 @@ def keep_running(stage: Stage, screen: Screen, card: VirtualCard) -> None:
     """Obeys one word a line until quit or the end of input."""
     screen.line(HELP)
     screen.line(f"All files are in {stage.folder}; from another shell:")
-    screen.line(f"  {sys.executable} -m kioskd.kiosk.kioskctl --socket {stage.folder}/kiosk.sock status")
+    screen.line(f"  {sys.executable} -m kioskd.kiosk.kioskctl --config {stage.folder}/kiosk.yaml status")
     Keeper(stage, screen, card).obey()
 
 
@@ -90,8 +90,8 @@ class Keeper:
             sys.executable,
             "-m",
             "kioskd.kiosk.kioskctl",
-            "--socket",
-            str(self._stage.folder / "kiosk.sock"),
+            "--config",
+            str(self._stage.folder / "kiosk.yaml"),
             "status",
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -49,6 +49,18 @@ def row_of(connection: sql.Connection, card: CardId) -> dict[str, int]:
     return dict(_NEW) if row is None else {name: row[name] for name in _NEW}
 
 
+def begun(connection: sql.Connection, card: CardId) -> bool:
+    """Whether an issued card was begun and is not proven finished."""
+    row = row_of(connection, card)
+    return row["last"] > row["settled"] > 0
+
+
+def cards_left(connection: sql.Connection, epochs: tuple[int, ...], generation: int) -> int:
+    """How many issued cards of those epochs have an older generation than this one."""
+    older = (CARDS.c.settled > 0) & CARDS.c.epoch.in_(epochs) & (CARDS.c.generation < generation)
+    return connection.execute(sql.select(sql.func.count()).select_from(CARDS).where(older)).scalar() or 0
+
+
 def open_cases(connection: sql.Connection, epochs: tuple[int, ...]) -> tuple[OpenCase, ...]:
     """The issued cards of those epochs that were begun and are not proven finished."""
     begun = (CARDS.c.last > CARDS.c.settled) & (CARDS.c.settled > 0) & CARDS.c.epoch.in_(epochs)

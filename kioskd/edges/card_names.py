@@ -6,7 +6,7 @@ import sqlalchemy as sql
 
 from kioskd.edges.tables import CHARGES, IDS, RECORDS
 from kioskd.errors import BadConfiguration, Malformed
-from kioskd.gp.cplc import CardId
+from kioskd.gp.cplc import ID_KINDS, CardId
 
 SHORTEST = 6
 """So many digits of an id's end are needed at least."""
@@ -27,7 +27,8 @@ def card_named(connection: sql.Connection, words: str, *, new: bool = False) -> 
     end = words.rpartition("…")[2].upper()
     if len(end) < SHORTEST or not _HEX.issuperset(end):
         raise BadConfiguration(
-            f"{words[:80]!r}: no card's id: needs one such as cplc:4790..., or {SHORTEST} hexadecimal digits of its end"
+            f"{words[:80]!r}: no card's id: needs one such as cplc:4790..., or {SHORTEST} or more hexadecimal digits"
+            " of an id's end"
         )
     found = sorted(_ending(connection, end))
     if not found:
@@ -38,11 +39,18 @@ def card_named(connection: sql.Connection, words: str, *, new: bool = False) -> 
     return CardId.parse(found[0])
 
 
+def on_record(connection: sql.Connection, card: CardId) -> bool:
+    """Whether a card of this id, under which its records are, has ever been here."""
+    return connection.execute(sql.select(IDS.c.id).where(IDS.c.id == str(card))).first() is not None
+
+
 def _whole(connection: sql.Connection, words: str, *, new: bool) -> CardId:
+    kind, _, digits = words.partition(":")
     try:
-        card = CardId.parse(words)
+        card = CardId.parse(f"{kind.lower()}:{digits}")
     except Malformed as wrong:
-        raise BadConfiguration(f"{words[:80]!r}: {wrong}") from wrong
+        kinds = ", ".join(f"{one}:" for one in ID_KINDS)
+        raise BadConfiguration(f"{words[:80]!r}: no card's id: needs {kinds} and hexadecimal digits") from wrong
     row = connection.execute(sql.select(IDS.c.card_kind, IDS.c.card_value).where(IDS.c.id == str(card))).first()
     if row is not None:
         return CardId(row.card_kind, row.card_value)

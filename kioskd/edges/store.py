@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sql
@@ -174,6 +175,15 @@ class SqlStore:
             raise StoreFailed(f"store: {_first_line(wrong)}") from wrong
 
 
+def exists(url: str) -> bool:
+    """Whether there is a store at a URL; of a database that is no file this is not known, and said to be so."""
+    try:
+        made = sql.make_url(url)
+    except SQLAlchemyError:
+        return True  # opening it says what is wrong
+    return made.get_backend_name() != "sqlite" or made.database is None or Path(made.database).exists()
+
+
 def engine_of(url: str) -> sql.Engine:
     """SQLAlchemy's engine; SQLite by WAL, synchronous FULL, and transactions that lock when they begin to write."""
     engine = sql.create_engine(url)
@@ -232,6 +242,12 @@ def clear_charges(connection: sql.Connection, terminal: str, card: CardId) -> in
     so_far = _charges(connection, terminal, card)
     connection.execute(CHARGES.delete().where(CHARGES.c.terminal == terminal, CHARGES.c.card == str(card)))
     return so_far
+
+
+def charged_terminals(connection: sql.Connection, card: CardId) -> tuple[str, ...]:
+    """The terminals that have wrong cryptograms with a card."""
+    rows = connection.execute(sql.select(CHARGES.c.terminal).where(CHARGES.c.card == str(card)))
+    return tuple(sorted(rows.scalars()))
 
 
 def mark_restored(connection: sql.Connection) -> tuple[int, int]:

@@ -77,6 +77,8 @@ def _cases(args: argparse.Namespace) -> Exit:
 
 
 def _case(args: argparse.Namespace) -> Exit:
+    if not args.card.strip("… "):
+        raise BadConfiguration("case: needs the end of a card's id, or a tap's number, as `kioskctl taps` shows them")
     told = args.asking.get(f"/case/{in_path(args.card)}")
     args.asking.write(told, case_lines(told))
     return Exit.WELL

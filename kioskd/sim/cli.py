@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kioskd.command_line import run_command
 from kioskd.config import load_yaml
-from kioskd.errors import BadConfiguration, KioskError, NoCard
+from kioskd.errors import BadConfiguration, NoCard
 from kioskd.gp.apdu import INS
 from kioskd.gp.isd import DES_TYPE
 from kioskd.sim import run_cli
@@ -55,17 +56,15 @@ def main(argv: list[str]) -> int:
     run_cli.add_arguments(run)
     card.set_defaults(work=_card)
     run.set_defaults(work=run_cli.sim_run)
-    args = parser.parse_args(argv)
-    try:
-        return int(args.work(args))
-    except KioskError as wrong:
-        print(wrong, file=sys.stderr)
-        return 2
+    return run_command(parser, argv)
 
 
 def _card(args: argparse.Namespace) -> int:
     options = load_yaml(SimulatedCard, args.options) if args.options else SimulatedCard()
-    card = VirtualCard(args.state, options.card or CardOptions())
+    try:
+        card = VirtualCard(args.state, options.card or CardOptions())
+    except OSError as wrong:
+        raise BadConfiguration(f"{args.state}: {wrong.strerror}") from wrong
     if options.card is not None and card.options != options.card:
         raise BadConfiguration(
             f"{args.state}: holds a card of another kind than {args.options} has under `card:`;"

@@ -97,7 +97,11 @@ class SelfTest:
             return False, f"{words}; {hint}", SET_THE_CLOCK
         steered = synchronised()
         if steered is False:
-            return None, f"{words}; no time service steers it.", "Turn one on: timedatectl set-ntp true."
+            return (
+                None,
+                f"{words}; no time service steers it.",
+                "Have a time service steer the clock: timedatectl set-ntp true.",
+            )
         return True, f"{words}; {'a time service steers it.' if steered else 'nothing speaks against it.'}", ""
 
     async def _hint_of_certificates(self, now: float) -> str:

@@ -18,6 +18,7 @@ from kioskd.edges.card_index import index
 from kioskd.edges.certificates import create_ca, issue_server
 from kioskd.edges.certified import check_certified
 from kioskd.edges.journal import SqliteJournal
+from kioskd.edges.store import SqlStore
 from kioskd.errors import BadBundle, NotArmed
 from kioskd.gp.cplc import CardId
 from kioskd.ports import KeptVault
@@ -65,6 +66,7 @@ class House:
             VaultSection(f"{folder}/kms.pem", f"{folder}/vault", f"{folder}/pass"),
             f"{folder}/sock",
         )
+        SqlStore(self.config.store).close()
 
     @property
     def vault(self) -> KeptVault:
@@ -87,6 +89,10 @@ class House:
     def arm(self, generation: int = 2, campaign: Campaign = LEAK) -> None:
         """Takes in a replace bundle."""
         asyncio.run(take_in(self.config, self.vault, self.bundle(BundlePurpose.REPLACE, generation, campaign), NOW))
+
+    def issue(self) -> None:
+        """A card of epoch 1 has generation 1."""
+        asyncio.run(in_store(self.config, lambda connection: index(connection, CARD, CLOSED)))
 
     def begin(self) -> tuple[OpenCase, ...]:
         """A card of epoch 1 was begun; the list of open cases."""
@@ -241,7 +247,31 @@ def test_the_command_line_shows_campaigns_and_open_cases(
     assert str(case.card) in told.out
     assert "1 case is open" in told.err
     assert cli.main(["campaigns", "--config", "any"]) == 0
-    assert "armed" in capsys.readouterr().out
+    row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("leak"))
+    assert row[1:9] == ["armed", "1", "to", "2", "1", "1", "1", "1"], "cards, left to be replaced, open"
+
+
+def test_who_disarms_a_campaign_hears_how_many_cards_it_leaves_and_that_it_was_disarmed_before(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "load_access", lambda _: house.config)
+    house.arm()
+    house.issue()
+    assert cli.main(["disarm", "leak", "--config", "any"]) == 0
+    assert "Cards of its epochs that were not replaced: 1." in capsys.readouterr().out
+    assert cli.main(["disarm", "leak", "--config", "any"]) == 0
+    assert capsys.readouterr().out == "The campaign leak was disarmed before; nothing was changed.\n"
+
+
+@pytest.mark.parametrize("words", [["campaigns"], ["blocked"], ["block", str(CARD), "--reason", "lost"]])
+def test_a_store_that_is_not_there_is_not_taken_for_an_empty_one(
+    house: House, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = house.folder / "elsewhere.db"
+    monkeypatch.setattr(cli, "load_access", lambda _: replace(house.config, store=f"sqlite:///{elsewhere}"))
+    assert cli.main([*words, "--config", "any"]) == 2
+    assert "there is none; is it elsewhere" in capsys.readouterr().err
+    assert not elsewhere.exists()
 
 
 def test_the_command_line_says_what_is_in_doubt_after_a_restore(

@@ -38,6 +38,7 @@ async def named(store: SqlStore, words: str, *, new: bool = False) -> CardId:
     [
         (str(FIRST), FIRST),
         (str(FIRST).lower(), FIRST),
+        (str(FIRST).upper(), FIRST),
         (str(IMAGE), FIRST),
         (shortened(str(SECOND)), SECOND),
         ("0A000002", SECOND),
@@ -59,8 +60,8 @@ async def test_a_card_is_named_by_any_id_of_it_or_by_an_ids_end(store: SqlStore,
         ("00002", "needs one such as cplc:4790"),
         ("%%%%%%%%", "needs one such as cplc:4790"),
         ("", "needs one such as cplc:4790"),
-        ("cplc:zz", "not kind:hex"),
-        ("nothing:00", "kind 'nothing'"),
+        ("cplc:zz", "needs cplc:, iin-cin:, cf:, kdd: and hexadecimal digits"),
+        ("nothing:00", "needs cplc:, iin-cin:, cf:, kdd: and hexadecimal digits"),
     ],
 )
 async def test_a_card_that_is_not_on_record_is_said_to_be_unknown(store: SqlStore, words: str, told: str) -> None:

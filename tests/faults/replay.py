@@ -8,6 +8,7 @@ import logging
 import sys
 from dataclasses import dataclass, field
 
+from kioskd.command_line import seen_enough
 from tests.faults.ending import judge_ending, overcharged
 from tests.faults.explore import ELSEWHERE, Part
 from tests.faults.folding import Key, key_of
@@ -63,7 +64,7 @@ def play(scenario: Scenario, parts: tuple[Part, ...]) -> Told:
         struck = [number for number in faults if 0 <= number < len(run.steps)]
         if not struck:
             raise BadSchedule(
-                f"step {left[0][0]} is not reached: this tap has steps {steps} to {steps + len(run.steps)}"
+                f"step {left[0][0]} is not reached: this tap has steps {steps} to {steps + len(run.steps) - 1}"
             )
         _tell(told, run, faults, steps)
         told.wrong += run.wrong
@@ -108,6 +109,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--list", action="store_true", help="the names of all scenarios")
     parser.add_argument("--steps", metavar="SCENARIO", help="its steps, and what may strike each")
     options = parser.parse_args(argv)
+    if not (options.list or options.steps or options.words):
+        parser.error("needs a schedule, --list or --steps")
     logging.disable(logging.CRITICAL)
     try:
         if options.list:
@@ -128,6 +131,8 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
-    except BrokenPipeError:  # somebody has seen enough
-        sys.exit(0)
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:
+        sys.exit(seen_enough())

@@ -96,7 +96,6 @@ def test_the_scenarios_their_steps_and_what_may_strike_them_are_named(capsys: py
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no such scenario"),
         ("replace/none 1:power-cut", "no such scenario"),
         (f"replace/{MAIN} power-cut", "needs STEP:FAULT"),
         (f"replace/{MAIN} 900:power-cut", "is not reached"),
@@ -107,3 +106,9 @@ def test_a_schedule_that_cannot_be_is_one_sentence(text: str, words: str) -> Non
     with pytest.raises(BadSchedule, match=words):
         play(*read(text))
     assert main([text]) == 2
+
+
+def test_without_a_schedule_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "needs a schedule, --list or --steps" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kioskd.command_line import seen_enough
 from tests.stack.arming import run_arming
 from tests.stack.campaign import Kept
 from tests.stack.cards import OPERATIONS
@@ -24,6 +25,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("cases", nargs="*", metavar="CASE", help="OPERATION | KIND | PLACE")
     parser.add_argument("--list", choices=OPERATIONS, metavar="OPERATION", help=", ".join(OPERATIONS))
     options = parser.parse_args(argv)
+    if not (options.list or options.cases):
+        parser.error("needs a CASE or --list")
     try:
         cases = [Case.parse(name) for name in options.cases]
     except ValueError as wrong:
@@ -51,4 +54,9 @@ def _played(house: House, case: Case) -> Result:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:
+        sys.exit(seen_enough())
