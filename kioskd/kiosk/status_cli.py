@@ -18,7 +18,7 @@ _WELL = ("ready", "busy")
 def add_commands(commands: Any) -> None:
     """The commands that only look."""
     add_command(commands, "status", "how it is, its last taps, and what to do next", _status)
-    add_command(commands, "taps", "the last taps, newest first", _taps)
+    add_command(commands, "taps", "the last taps since it started, newest first", _taps)
     add_command(commands, "cases", "the cards whose reports wait here for the access server", _cases)
     case = add_command(commands, "case", "the story of one card at this terminal", _case)
     case.add_argument("card", metavar="N", help="a tap, or the end of the card's id, as the other commands show them")
