@@ -43,6 +43,7 @@ def test_any_single_fault_of_the_main_kind_is_repaired(operation: str, at_least:
     assert max(seen.repairs) == 1 or seen.slowest.endswith("restored")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["issue", "replace"])
 def test_no_single_fault_spends_an_attempt_that_is_not_on_record(operation: str) -> None:
     """Each one is written down before it reaches the card, and the card keeps half of what it allows."""
@@ -51,6 +52,7 @@ def test_no_single_fault_spends_an_attempt_that_is_not_on_record(operation: str)
     assert seen.total > 300 and "append Greeted" in seen.steps
 
 
+@pytest.mark.slow
 def test_no_single_fault_while_a_list_is_read_keeps_a_card_from_being_finished() -> None:
     seen = explore(scenarios()["replace/names-security-domains-of-others"], 1)
     assert_unharmed([seen])

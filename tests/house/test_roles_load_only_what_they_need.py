@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 REPORT = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
 
 
-def loaded_by(module: str) -> set[str]:
+@cache
+def loaded_by(module: str) -> frozenset[str]:
     """The top-level packages in memory after a fresh interpreter has imported a module."""
     done = subprocess.run(
         [sys.executable, "-c", REPORT, module], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    return {name.split(".")[0] if not name.startswith("kioskd") else name for name in json.loads(done.stdout)}
+    return frozenset(name.split(".")[0] if not name.startswith("kioskd") else name for name in json.loads(done.stdout))
 
 
 @pytest.mark.parametrize("library", ["sqlalchemy", "pkcs11", "cryptography", "textual", "rich", "prometheus_client"])

@@ -124,6 +124,7 @@ async def test_two_readers_take_two_cards_at_once(room: Room) -> None:
     assert {tap.reader for tap in room.taps} == {"left", "right"}
 
 
+@pytest.mark.slow
 async def test_of_cards_that_come_and_go_while_one_is_being_finished_only_the_last_is_tapped(room: Room) -> None:
     room.terminal.link_patience_s = 2.0  # the first tap outlasts the others' coming and going, on a busy machine too
     for last in (False, False, False, True):
@@ -137,6 +138,7 @@ async def test_of_cards_that_come_and_go_while_one_is_being_finished_only_the_la
     assert (len(room.taps), room.status.under_way) == (2, 0), "the first and the last"
 
 
+@pytest.mark.slow
 async def test_a_card_that_left_while_the_one_before_was_being_finished_is_not_tapped(room: Room) -> None:
     room.terminal.link_patience_s = 2.0  # the first tap outlasts the second card, on a busy machine too
     for _ in range(2):

@@ -18,6 +18,7 @@ from kioskd.virtual.vault import SoftVault
 from tests.kms.desk import PEOPLE, PHRASE, Desk
 
 
+@pytest.mark.slow
 def test_the_way_to_an_imported_bundle(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk = stocked
     access = SoftVault.open(desk.folder / "access", PHRASE)
@@ -45,6 +46,7 @@ def test_arming_names_its_campaign_and_ends_issuing(stocked: Desk, capsys: pytes
     assert not (stocked.folder / "request").exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_done_before_two_custodians_have_approved(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     (stocked.folder / "request").unlink()
     assert stocked.ask("generate") == 0

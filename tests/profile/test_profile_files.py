@@ -151,6 +151,7 @@ def test_an_empty_folder_is_no_folder_of_profiles(tmp_path: Path) -> None:
         load_profiles(str(tmp_path))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)  # the first makes the vaults
 @given(
     lock=st.sampled_from(Lock),

@@ -144,6 +144,7 @@ def test_a_second_report_of_the_same_script_takes_no_proof_away() -> None:
         world.assert_finished(1, names[at])
 
 
+@pytest.mark.slow
 def test_issuance_is_finished_also_if_the_server_turns_to_another_generation_in_between() -> None:
     for at in cuts_of(blank, "issue"):
         world = blank()

@@ -3,6 +3,8 @@
 import itertools
 from dataclasses import replace
 
+import pytest
+
 from kioskd.rekey.profile import DEFAULT_PROFILE
 from kioskd.rekey.records import Intent
 from kioskd.rekey.wire import End
@@ -13,6 +15,7 @@ LAST = 17
 CUTS = ("note", "transmit", "keep", "report", "append")
 
 
+@pytest.mark.slow
 def test_any_later_generation_is_installed_unless_it_falls_on_the_present_slot() -> None:
     for generation in range(2, LAST):
         world = issued(generation)
@@ -102,6 +105,7 @@ def test_two_generations_of_one_slot_are_told_apart_by_the_cryptogram_also_if_th
         again.assert_finished(16, fails)
 
 
+@pytest.mark.slow
 def test_no_key_set_is_ever_put_twice_under_one_install_number() -> None:
     """Putting the same set again would zero the card's challenge counter, and a recorded session would fit again."""
     for first, second in itertools.product(cuts(), repeat=2):

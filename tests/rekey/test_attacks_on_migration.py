@@ -85,6 +85,7 @@ def test_any_two_cuts_of_the_relay_are_repaired_and_late_reports_change_nothing_
 # --- cards that fail --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obeys", [True, False], ids=["a good terminal", "a terminal that never stops"])
 @pytest.mark.parametrize("kind", [PLAIN, MACED, REFUSING[0]], ids=str)
 def test_a_card_that_fails_any_subset_of_a_script_is_finished_by_the_next_taps(kind: Kind, obeys: bool) -> None:

@@ -93,6 +93,7 @@ def test_a_card_that_refuses_aes_keys_gets_a_3des_set_of_the_new_generation_in_t
     assert tap(Kiosk(world)) == "already-done"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)  # the first makes the vaults
 @given(
     order=st.sampled_from(Order),

@@ -39,6 +39,7 @@ async def test_an_undisturbed_card_is_issued(blank_card: MakeRig) -> None:
     assert await rig.tap("issue") == "already-issued"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", When)
 @pytest.mark.parametrize("side", SIDES)
 async def test_the_tap_after_a_cut_finishes_the_replacement(issued_card: MakeRig, side: str, when: When) -> None:
