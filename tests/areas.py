@@ -9,12 +9,10 @@ import pytest
 SHORTEST_S = 60
 """Shorter runs show no table."""
 
-CORES = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Some folders of tests, and the minutes that they may take, two processes at a time."""
+    """Some folders of tests, and the minutes of `make test` that they may take on two cores."""
 
     name: str
     minutes: float
@@ -38,8 +36,8 @@ def area_of(test: str) -> str:
     return next((area.name for area in AREAS if folder in area.folders), REST)
 
 
-def lines(reports: Iterable[pytest.TestReport]) -> list[str]:
-    """The table of a run's reports; nothing for a short run."""
+def lines(reports: Iterable[pytest.TestReport], processes: int) -> list[str]:
+    """The table of a run's reports by so many processes at a time; nothing for a short run."""
     seconds: Counter[str] = Counter()
     tests: Counter[str] = Counter()
     for one in reports:
@@ -50,7 +48,7 @@ def lines(reports: Iterable[pytest.TestReport]) -> list[str]:
         return []
     budgets = {area.name: f"{area.minutes:g}" for area in AREAS}
     rows = [
-        f"{name:<26}{tests[name]:>6}{seconds[name] / 60 / CORES:>10.1f}{budgets.get(name, ''):>6}"
+        f"{name:<26}{tests[name]:>6}{seconds[name] / 60 / processes:>10.1f}{budgets.get(name, ''):>6}"
         for name in (*budgets, REST)
         if tests[name]
     ]

@@ -77,8 +77,8 @@ def private_pcscd(root_only: None, tmp_path: Path) -> Iterator[PrivatePcscd]:
         yield pcscd
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Shows where the time went, of a run that took some."""
     reports = [one for kept in terminalreporter.stats.values() for one in kept if isinstance(one, pytest.TestReport)]
-    for line in areas.lines(reports):
+    for line in areas.lines(reports, config.getoption("numprocesses", None) or 1):
         terminalreporter.write_line(line)

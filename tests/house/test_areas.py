@@ -29,14 +29,15 @@ def report(test: str, seconds: float, when: str) -> pytest.TestReport:
     return pytest.TestReport(test, place, {}, "passed", None, when, duration=seconds)  # type: ignore[arg-type]
 
 
-def test_the_minutes_of_an_area_are_half_of_what_its_tests_took_with_their_set_up() -> None:
+def test_the_minutes_of_an_area_are_what_its_tests_took_with_their_set_up_by_the_number_of_processes() -> None:
     told = lines(
         [
             report("tests/gp/test_tlv.py::test_a", 60.0, "setup"),
             report("tests/gp/test_tlv.py::test_a", 60.0, "call"),
             report("tests/store/test_rows.py::test_b", 12.0, "call"),
             report("tests/test_shape.py::test_c", 6.0, "call"),
-        ]
+        ],
+        processes=2,
     )
     assert [line.split() for line in told] == [
         ["area", "tests", "minutes", "of"],
@@ -47,7 +48,7 @@ def test_the_minutes_of_an_area_are_half_of_what_its_tests_took_with_their_set_u
 
 
 def test_a_short_run_shows_none() -> None:
-    assert lines([report("tests/gp/test_tlv.py::test_a", 1.0, "call")]) == []
+    assert lines([report("tests/gp/test_tlv.py::test_a", 1.0, "call")], processes=1) == []
 
 
 def test_a_test_in_no_folder_is_of_the_rest() -> None:

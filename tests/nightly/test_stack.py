@@ -21,6 +21,8 @@ ELSEWHERE = {
     "journal.cryptograms by access.campaign_cli._cryptograms",  # a command after a restore; it only reads
     "journal.figures by kiosk.stopped._read",  # `kioskctl status` while the kiosk is stopped; it only reads
     "journal.pending by kiosk.stopped._read",
+    "journal.pending by terminal.begun.cards_begun",  # once at the start of a terminal; it only reads
+    "store.records by access.taps._differs",  # a card found by another of its ids than is on record: it only reads
     "store.run by access.campaigns.in_store",  # killed in the second part
     "store.run by access.enrolment.Registrar._write",  # certificates of terminals: no card is concerned
     "store.run by access.enrolment.Registrar.renew",
