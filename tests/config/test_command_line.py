@@ -33,6 +33,7 @@ def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"kioskd {VERSION}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", list(ROLES))
 def test_every_role_explains_itself(role: str) -> None:
     told = subprocess.run(

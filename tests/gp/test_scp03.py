@@ -59,6 +59,7 @@ def from_parts(head_and_data: bytes, le: int | None = None) -> CommandAPDU:
     return CommandAPDU(cla, ins, p1, p2, head_and_data[4:], le)
 
 
+@pytest.mark.slow
 @every_way
 @calm
 @given(st.lists(exchanges, max_size=6))

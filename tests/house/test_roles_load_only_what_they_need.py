@@ -58,6 +58,7 @@ def test_the_kiosk_daemon_loads_no_other_role(role: str) -> None:
     assert others == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", list(ROLES))
 def test_only_a_station_with_a_screen_loads_the_library_of_the_view(role: str) -> None:
     assert not loaded_by(ROLES[role][0]) & {"textual", "rich"}

@@ -49,6 +49,7 @@ def test_a_wheel_of_a_terminal_is_one_of_the_lock() -> None:
     assert listed() <= locked()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", AT_A_TERMINAL)
 def test_what_a_terminal_loads_comes_with_its_package(module: str) -> None:
     command = [sys.executable, "-c", REPORT, module]

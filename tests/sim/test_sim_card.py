@@ -36,6 +36,7 @@ def test_a_card_is_put_in_torn_shown_and_pulled(tmp_path: Path) -> None:
     assert bytes(range(0x40, 0x50)).hex().upper() not in told.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -55,6 +56,7 @@ def test_options_that_are_wrong_are_one_sentence(tmp_path: Path, text: str, sent
     assert [file.name for file in tmp_path.iterdir()] == ["card.yaml"]
 
 
+@pytest.mark.slow
 def test_a_card_that_is_there_is_not_taken_for_one_of_another_kind(tmp_path: Path) -> None:
     def told(text: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "card.yaml").write_text(text)
