@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 
@@ -12,6 +12,7 @@ from kioskd.errors import BadConfiguration
 from kioskd.private_file import read_private
 from kioskd.proxy import proxy_address
 from kioskd.shape import ShapeError, from_plain
+from kioskd.strict_yaml import StrictLoader
 
 T = TypeVar("T")
 
@@ -264,22 +265,10 @@ def file_of(text: str) -> Path:
     return Path(text)
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node, once each key."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def load_yaml(kind: type[T], path: Path) -> T:
     """A `kind` from a YAML file; `BadConfiguration` names the file and the line or key that is wrong."""
     try:
-        plain = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        plain = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)  # noqa: S506 - a SafeLoader
     except OSError as wrong:
         raise BadConfiguration(f"{path}: cannot be read: {wrong.strerror}") from wrong
     except UnicodeDecodeError as wrong:

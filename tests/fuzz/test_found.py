@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kioskd.errors import JournalFailed, Malformed, StoreFailed
+from kioskd.config import load_terminal
+from kioskd.errors import BadConfiguration, JournalFailed, Malformed, StoreFailed
 from kioskd.rekey.trace import TracedCommand
 from tests.fuzz.rows import CARD, JournalRows, StoreRows
 
@@ -40,3 +41,10 @@ def test_the_rows_are_read_where_they_are_right(tmp_path: Path) -> None:
     rows = JournalRows(tmp_path)
     assert rows.pending(rows.SCRIPT) and rows.cryptograms(rows.CRYPTOGRAM)
     assert StoreRows(tmp_path).records(b'["blocked", null, "{\\"reason\\":\\"lost\\"}"]')
+
+
+@pytest.mark.parametrize("text", ['name: "a\\0b"\n', 'tls: {ca: "/va\\0/ca.crt"}\n', '"\\0": 1\n'])
+def test_a_configuration_with_a_text_that_no_file_is_named_by_is_one_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "kiosk.yaml").write_text(text)
+    with pytest.raises(BadConfiguration, match=r"kiosk\.yaml: line 1: a text has a NUL character"):
+        load_terminal(tmp_path / "kiosk.yaml")

@@ -22,6 +22,7 @@ BASE = (
     "public_file",
     "proxy",
     "config",
+    "strict_yaml",
     "command_line",
     "version",
     "log_fields",
@@ -61,7 +62,7 @@ LIBRARIES = {
     "systemd": ("edges",),
     "rich": ("kiosk",),
     "textual": ("station", "kiosk"),
-    "yaml": ("config",),
+    "yaml": ("config", "strict_yaml"),
 }
 
 
