@@ -35,6 +35,8 @@ from kioskd.virtual.bundle_keys import load_private, make_rsa, seal_bundle
 from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
 
+pytestmark = pytest.mark.slow
+
 PHRASE = Secret(b"correct horse")
 CARD = CardId("cplc", b"0123456789")
 LEAK = Campaign("leak", 1, 2, (1,), 0, 10**10)

@@ -6,6 +6,8 @@ from kioskd.rekey.profile import REASONS, Operation
 from tests.cards.matrix import CELLS, FINISHED, REFUSED, RUNNING, Cell, assert_finished, before, blank
 from tests.rekey.world import Kiosk, memory_of, tap
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_matrix_is_whole() -> None:
     assert len(CELLS) == 5 * 3 * 2 * 3 * 3

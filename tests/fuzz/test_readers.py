@@ -12,6 +12,8 @@ from kioskd.errors import Malformed
 from tests.fuzz.readers import Reader
 from tests.fuzz.run import Row, fuzz
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 15
 """Of processor time, for all readers together."""

@@ -16,6 +16,8 @@ from kioskd.gp.keys import KVN, pad80, unpad80
 from tests.gp import strategies as some
 from tests.gp.codecs import CODECS, Codec, codec_names
 
+pytestmark = pytest.mark.slow
+
 calm = settings(deadline=None)
 
 

@@ -17,6 +17,8 @@ from kioskd.gp.scp02 import CardChannel, HostChannel, ResponseChain
 from kioskd.secret import Secret
 from tests.gp.test_scp03 import COMMANDS, carries_mac, exchanges, flipped, from_parts
 
+pytestmark = pytest.mark.slow
+
 HOST, CARD, SEQUENCE = bytes(range(8)), bytes(range(0x80, 0x86)), b"\x00\x2a"
 ENC, MAC, DEK = (DESKey(Secret(bytes(range(n, n + 16)))) for n in (0x10, 0x30, 0x50))
 KEYS = scp02_session_keys(ENC, MAC, DEK, SEQUENCE)

@@ -17,6 +17,8 @@ from tests.kiosk.statuses import HEALTHY, STATUSES
 from tests.loopback import becomes
 from tests.station.pictures import FOLDER, words
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

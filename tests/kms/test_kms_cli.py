@@ -17,6 +17,8 @@ from kioskd.virtual.sealed import Cost
 from kioskd.virtual.vault import SoftVault
 from tests.kms.desk import PEOPLE, PHRASE, Desk
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_the_way_to_an_imported_bundle(stocked: Desk, capsys: pytest.CaptureFixture[str]) -> None:

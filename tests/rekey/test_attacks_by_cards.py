@@ -13,6 +13,8 @@ from kioskd.rekey.records import CardState, Intent
 from kioskd.rekey.wire import Script
 from tests.rekey.world import KRK, Kiosk, World, blank, honest_tap, issued, memory_of, stranger, tap
 
+pytestmark = pytest.mark.slow
+
 ERROR, ABSENT = 0x6F00, 0x6A88
 TOKEN = tuple(KeyEntry(kid, 0x05, ((0x88, 16),)) for kid in (1, 2, 3))
 

@@ -13,6 +13,8 @@ from kioskd.virtual.faults import Faults
 from tests.rekey.proofs import assert_issued, assert_replaced
 from tests.rig import Rig
 
+pytestmark = pytest.mark.slow
+
 MakeRig = Callable[[], Rig]
 
 FORGED_KEYS = (

@@ -13,6 +13,8 @@ from tests.rekey.kinds import AES256_S16, OTHERS, Kind
 from tests.rekey.proofs import assert_issued, assert_replaced, krk_opens, master_opens
 from tests.rig import Contact, Rig
 
+pytestmark = pytest.mark.slow
+
 MakeRig = Callable[[], Rig]
 
 CUT = [

@@ -14,6 +14,8 @@ from kioskd.sim.rounds import round_seed, run
 from kioskd.sim.world import Size, World
 from kioskd.virtual.oracle import Violation
 
+pytestmark = pytest.mark.slow
+
 
 def sim_run(*args: str, hashes: str = "0") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kioskd", "sim", "run", *args]

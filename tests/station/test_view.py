@@ -16,6 +16,8 @@ from kioskd.station.view import ENDING, LOOK_S, StationView
 from tests.station.boards import ASIDE, DONE, MID, PICTURES, line, rows
 from tests.station.pictures import FOLDER, SIZE, picture, words
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(slots=True)
 class Work:

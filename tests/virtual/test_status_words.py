@@ -27,6 +27,8 @@ from tests.virtual.host import (
     sw,
 )
 
+pytestmark = pytest.mark.slow
+
 UNAUTHENTICATED = {
     "": SW.WRONG_LENGTH,
     "00": SW.WRONG_LENGTH,

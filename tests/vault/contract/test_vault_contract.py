@@ -36,6 +36,8 @@ from tests.vault.contract.keepers import (
     Keeper,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name != "soft" else ()) for name in KEEPERS])
 def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
