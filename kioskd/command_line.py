@@ -23,22 +23,23 @@ def run_command(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """Does the command that `argv` names; its exit code, or 2 with one sentence on standard error."""
     try:
         options = parser.parse_args(argv)
-        code: int | None = options.work(options)
-        sys.stdout.flush()
+        return ended(lambda: options.work(options))
     except SystemExit as end:  # argparse has said what is wrong, or has shown its help
         return end.code if isinstance(end.code, int) else 2
     except KioskError as wrong:
         sys.stderr.write(f"{wrong}\n")
         return 2
+
+
+def ended(work: Callable[[], int | None]) -> int:
+    """The exit code of `work` once its output is out; 0, quietly, if whoever reads that has gone, as `head` does."""
+    try:
+        code = work()
+        sys.stdout.flush()
     except BrokenPipeError:
-        return seen_enough()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in it is flushed at the end
+        return 0
     return code or 0
-
-
-def seen_enough() -> int:
-    """Ends quietly where whoever reads the output has gone, as `head` does; exit code 0."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in it is flushed at the end
-    return 0
 
 
 def add_token_arguments(parser: argparse.ArgumentParser, words: str) -> None:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from kioskd.command_line import seen_enough
+from kioskd.command_line import ended
 from kioskd.errors import KioskError
 from kioskd.kiosk import acts_cli, enrol_options, selftest_cli, status_cli, watch_cli
 from kioskd.kiosk.asking import CONFIG, EXITS, SOCKET, Asking, exit_of, socket_of
@@ -43,14 +43,10 @@ def main(argv: list[str] | None = None) -> int:
         socket = args.socket or (socket_of(args.config) if args.config else SOCKET)
         args.config = args.config or CONFIG
         args.asking = Asking(socket, args.config, args.json)
-        code = int(args.work(args))
-        sys.stdout.flush()
-        return code
+        return ended(lambda: int(args.work(args)))
     except KioskError as wrong:
         print(wrong, file=sys.stderr)
         return int(exit_of(wrong))
-    except BrokenPipeError:
-        return seen_enough()
     except KeyboardInterrupt:
         return 130
 

@@ -12,7 +12,7 @@ from kioskd.outcomes import outcome
 from kioskd.terminal.limits import LITTLE_BYTES, SET_THE_CLOCK, SOON_DAYS, WRONG_BY_S
 
 SHOWN_TAPS = 8
-COMPLETE = "complete"  # the end of a script whose every command was answered
+COMPLETE = "complete"  # `End.COMPLETE` of a report, which is not loaded here: every command was answered
 NOTHING = "nothing; the terminal is ready for cards."
 
 

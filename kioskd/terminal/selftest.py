@@ -16,8 +16,8 @@ from kioskd.edges.clock import synchronised
 from kioskd.edges.link import connect
 from kioskd.edges.pcsc import present_readers
 from kioskd.edges.tls import authority_context, client_context, validity, validity_of
-from kioskd.errors import KioskError
-from kioskd.outcomes import outcome
+from kioskd.errors import KioskError, Malformed
+from kioskd.outcomes import CATALOGUE, outcome
 from kioskd.rekey.wire import Refuse
 from kioskd.terminal.answers import CheckAnswer, SelfTestAnswer
 from kioskd.terminal.limits import DAY_S, LITTLE_BYTES, SET_THE_CLOCK, SOON_DAYS, WRONG_BY_S
@@ -167,7 +167,8 @@ class SelfTest:
             # TLS has taken it; a revoked one is told so only when it says something.
             answer = await greet(link, self.config.name, f"kioskd {VERSION}")
         if isinstance(answer, Refuse):
-            return False, outcome(answer.outcome).technician, outcome(answer.outcome).advice
+            no = CATALOGUE.get(answer.outcome, outcome(Malformed.outcome))  # a newer server may have others
+            return False, no.technician, no.advice
         return True, f"{way.host}:{way.port} takes this terminal's certificate.", ""
 
     def _way(self) -> network.Way:

@@ -1,5 +1,6 @@
 """`kioskd ROLE ...`: the first words that anybody types."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -60,3 +61,19 @@ def test_a_role_whose_package_is_not_installed_says_which_one_it_is(role: str, s
     assert told.returncode == 2
     assert says in told.stderr
     assert len(told.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", ["access --help", "sim run --seed 7 --taps 1 --log"])
+def test_output_that_nobody_reads_to_its_end_is_no_error(words: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    told = subprocess.run(
+        [sys.executable, "-m", "kioskd", *words.split()],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    os.close(writing)
+    assert (told.returncode, told.stderr) == (0, "")

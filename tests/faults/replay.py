@@ -8,7 +8,7 @@ import logging
 import sys
 from dataclasses import dataclass, field
 
-from kioskd.command_line import seen_enough
+from kioskd.command_line import ended
 from tests.faults.ending import judge_ending, overcharged
 from tests.faults.explore import ELSEWHERE, Part
 from tests.faults.folding import Key, key_of
@@ -130,9 +130,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        code = main(sys.argv[1:])
-        sys.stdout.flush()
-        sys.exit(code)
-    except BrokenPipeError:
-        sys.exit(seen_enough())
+    sys.exit(ended(lambda: main(sys.argv[1:])))

@@ -6,6 +6,7 @@ import pytest
 
 from kioskd.kiosk.status_words import case_lines
 from kioskd.outcomes import outcome
+from kioskd.rekey.wire import End
 
 
 def tap(name: str) -> dict[str, Any]:
@@ -30,13 +31,13 @@ def step(*, taps: tuple[str, ...] = (), reports: tuple[str, ...] = ()) -> str:
     return case_lines(case)[-1]
 
 
-@pytest.mark.parametrize("end", ["in-doubt", "torn", "stopped"])
+@pytest.mark.parametrize("end", [end.value for end in End if end is not End.COMPLETE])
 def test_a_card_whose_script_did_not_end_is_to_be_tapped_again(end: str) -> None:
     assert step(reports=(end,)).startswith("Next: have the card tapped again, here or at any other kiosk.")
 
 
 def test_a_card_that_is_finished_waits_for_the_link_alone() -> None:
-    assert step(reports=("complete",)).startswith("Next: nothing, if the link is up")
+    assert step(reports=(End.COMPLETE.value,)).startswith("Next: nothing, if the link is up")
 
 
 @pytest.mark.parametrize("name", ["card-pulled-in-doubt", "not-finished", "kiosk-died", "card-pulled", "vault-failed"])

@@ -72,6 +72,12 @@ def test_a_card_that_is_there_is_not_taken_for_one_of_another_kind(tmp_path: Pat
     assert "card.json: holds a card of another kind than" in other.stderr and other.stderr.count("\n") == 1
 
 
+def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    told = sim("--state", str(tmp_path / "nowhere" / "card.json"), words="state\n")
+    assert told.returncode == 2
+    assert told.stderr.endswith("card.json: No such file or directory\n") and told.stderr.count("\n") == 1
+
+
 def test_a_reader_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     told = sim("--state", str(tmp_path / "card.json"), "--port", "1", words="insert\n")
     assert told.returncode == 2

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kioskd.command_line import seen_enough
+from kioskd.command_line import ended
 from tests.stack.arming import run_arming
 from tests.stack.campaign import Kept
 from tests.stack.cards import OPERATIONS
@@ -54,9 +54,4 @@ def _played(house: House, case: Case) -> Result:
 
 
 if __name__ == "__main__":
-    try:
-        code = main(sys.argv[1:])
-        sys.stdout.flush()
-        sys.exit(code)
-    except BrokenPipeError:
-        sys.exit(seen_enough())
+    sys.exit(ended(lambda: main(sys.argv[1:])))

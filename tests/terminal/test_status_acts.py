@@ -107,17 +107,20 @@ async def test_without_a_network_the_self_test_does_not_blame_what_comes_after(d
     assert checks["tls"] == {"name": "tls", "well": None, "found": "Not tried: network comes first.", "advice": ""}
 
 
-async def test_the_self_test_of_a_revoked_terminal_says_so_wherever_it_enrolled(house: House, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("said", "known"), [("kiosk-revoked", "kiosk-revoked"), ("of-a-newer-server", "bad-message")])
+async def test_the_self_test_of_a_terminal_that_is_refused_says_so_wherever_it_enrolled(
+    house: House, tmp_path: Path, said: str, known: str
+) -> None:
     async def refuse(conversation: Conversation) -> None:
         await conversation.hear()
-        await conversation.say(lambda head: Refuse(head, "kiosk-revoked", "revoked"))
+        await conversation.say(lambda head: Refuse(head, said, "revoked"))
 
     door = Door(house, refuse)
     async with door.open(), open_desk(tmp_path, house, door) as desk:
         checks = {one["name"]: one for one in (await desk.ask("POST", "/selftest")).told["checks"]}
     assert checks["tls"]["well"] is True
     assert checks["access server"]["well"] is False
-    assert checks["access server"]["advice"] == outcome("kiosk-revoked").advice
+    assert checks["access server"]["advice"] == outcome(known).advice
 
 
 async def test_the_support_bundle_holds_what_its_manifest_says(linked: Desk) -> None:
